@@ -1,0 +1,227 @@
+"""What flows through a pipeline: the Sample, with its channels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsataug.errors import ConfigError, GeometryError
+from medsataug.grid import Grid
+
+if TYPE_CHECKING:
+    from medsataug.facts import Facts
+
+Array = NDArray[Any]
+Window = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel's name and, where known, what its numbers mean.
+
+    ``wavelength_um`` is the band's centre; ``reflectance`` is ``(scale, offset)`` with
+    reflectance = scale * stored + offset.
+    """
+
+    name: str
+    wavelength_um: float | None = None
+    reflectance: tuple[float, float] | None = None
+
+
+@runtime_checkable
+class LazyImage(Protocol):
+    """An image read piece by piece: a raster larger than memory."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def read(self, window: Window) -> Array:
+        """(C, *window) values."""
+        ...
+
+    def read_valid(self, window: Window) -> NDArray[np.bool_] | None:
+        """(C or 1, *window) True where there is data, or None where all of it is."""
+        ...
+
+
+@dataclass(eq=False)
+class Sample:
+    """An image, its label, and where both are in the world.
+
+    Parameters
+    ----------
+    image : (C, [Z,] Y, X) array or LazyImage
+        Any integer or float dtype. ``axes`` may state another order.
+    label : ([L,] [Z,] Y, X) integer array, LazyImage of one or more channels, or None
+    axes : str
+        The image's axes in order: ``"CZYX"``, ``"ZYX"``, ``"CYX"``, ``"YX"``, ``"YXC"``, ….
+        Only for constructing; a Sample always stores channels first.
+    spacing : sequence of float, optional
+        Millimetres along (Z, Y, X); a `grid` says more.
+    grid : Grid, optional
+    soft : (K, [Z,] Y, X) float32 class probabilities, or None
+    valid : bool array of the image's shape, or with one channel, or None
+        False where there is no data.
+    channels : sequence of str or Channel
+    points : (N, D) array or None
+        In index coordinates, array order.
+    id : str
+        The user's name for it; by default a digest of the content.
+    meta : dict
+        What a writer needs (``meta["format"]``, ``meta["nodata"]`` …); never identity.
+    record : dict
+        How it came to be; filled by a pipeline.
+
+    Raises
+    ------
+    ConfigError
+        For axes, dtypes or shapes that do not fit.
+    """
+
+    image: Array | LazyImage
+    label: Array | LazyImage | None = None
+    axes: str | None = None
+    spacing: Sequence[float] | None = None
+    grid: Grid | None = None  # type: ignore[assignment]
+    soft: NDArray[np.float32] | None = None
+    valid: NDArray[np.bool_] | None = None
+    channels: Sequence[str | Channel] = ()
+    points: NDArray[np.float64] | None = None
+    id: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.image, LazyImage):
+            self.image = np.asarray(self.image)
+        if self.label is not None and not isinstance(self.label, LazyImage):
+            self.label = np.asarray(self.label)
+        if self.axes is not None:
+            self._arrange(self.axes)
+            self.axes = None
+        elif self.grid is None:
+            letters = " or ".join(_likely_axes(self.image.shape))
+            raise ConfigError(
+                f"axes: state the order of the image's axes (shape {self.image.shape}), "
+                f"for example axes={letters}; they are not guessed"
+            )
+        if self.grid is None:
+            self.grid = Grid.regular(self.image.shape[1:], self.spacing)
+        self.spacing = None
+        self._check()
+        self.channels = tuple(
+            c if isinstance(c, Channel) else Channel(str(c))
+            for c in (self.channels or [f"channel {i}" for i in range(self.image.shape[0])])
+        )
+        if len(self.channels) != self.image.shape[0]:
+            raise ConfigError(
+                f"channels: {len(self.channels)} names for {self.image.shape[0]} channels"
+            )
+
+    def _arrange(self, axes: str) -> None:
+        """Bring the image to (C, [Z,] Y, X) and the label to ([L,] [Z,] Y, X)."""
+        given = axes.upper()
+        spatial = "ZYX" if "Z" in given else "YX"
+        if sorted(given.replace("C", "")) != sorted(spatial) or given.count("C") > 1:
+            raise ConfigError(f"axes: {axes!r} is not an order of C (optional), Z (optional), Y, X")
+        image = self.image
+        if isinstance(image, LazyImage):
+            raise ConfigError("axes: a lazy image already is (C, [Z,] Y, X); leave axes out")
+        if image.ndim != len(given):
+            raise ConfigError(
+                f"axes: {axes!r} names {len(given)} axes, the image has {image.ndim}: {image.shape}"
+            )
+        order = [given.index(a) for a in ("C" + spatial if "C" in given else spatial)]
+        image = image.transpose(order)
+        self.image = image if "C" in given else image[None]
+        if self.label is not None and not isinstance(self.label, LazyImage):
+            own = [a for a in given if a != "C"]
+            if self.label.ndim == len(own):
+                self.label = self.label.transpose([own.index(a) for a in spatial])
+            elif self.label.ndim == len(given) and "C" in given:
+                self.label = self.label.transpose(order)
+        if self.valid is not None:
+            if self.valid.ndim == len(given) and "C" in given:
+                self.valid = self.valid.transpose(order)
+            else:
+                own = [a for a in given if a != "C"]
+                self.valid = self.valid.transpose([own.index(a) for a in spatial])[None]
+
+    def _check(self) -> None:
+        shape = tuple(self.image.shape)
+        if len(shape) not in (3, 4):
+            raise ConfigError(f"image: (C, Y, X) or (C, Z, Y, X) expected, got shape {shape}")
+        if self.image.dtype.kind not in "iufb":
+            raise ConfigError(f"image: a real numeric dtype is needed, got {self.image.dtype}")
+        if self.grid.shape != shape[1:]:
+            raise GeometryError(f"grid: shape {self.grid.shape}, but the image is {shape[1:]}")
+        if self.label is not None:
+            if tuple(self.label.shape[-len(shape) + 1 :]) != shape[1:]:
+                raise GeometryError(
+                    f"label: shape {tuple(self.label.shape)} does not fit the image's {shape[1:]}"
+                )
+            if self.label.dtype.kind == "b" and not isinstance(self.label, LazyImage):
+                self.label = self.label.view(np.uint8)
+            if self.label.dtype.kind not in "iu":
+                raise ConfigError(
+                    f"label: integers expected, got {self.label.dtype}; class probabilities "
+                    "belong in soft="
+                )
+        if self.valid is not None:
+            self.valid = np.asarray(self.valid, dtype=bool)
+            if self.valid.ndim == len(shape) - 1:
+                self.valid = self.valid[None]
+            if self.valid.shape[1:] != shape[1:] or self.valid.shape[0] not in (1, shape[0]):
+                raise GeometryError(f"valid: shape {self.valid.shape} does not fit image {shape}")
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes, 2 or 3."""
+        return self.grid.ndim
+
+    @cached_property
+    def key(self) -> str:
+        """What random numbers are keyed by: the id, or a digest of the content."""
+        return self.id or self.digest
+
+    @cached_property
+    def digest(self) -> str:
+        """BLAKE2b-64 of the voxels, labels, shapes and dtypes, in hexadecimal."""
+        state = hashlib.blake2b(digest_size=8)
+        for part in (self.image, self.label, self.valid):
+            if part is None:
+                continue
+            if isinstance(part, LazyImage):
+                state.update(str(getattr(part, "digest", "")).encode())
+                continue
+            state.update(f"{part.shape}{part.dtype.newbyteorder('=').str}".encode())
+            state.update(np.ascontiguousarray(part).data)
+        return state.hexdigest()
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What a plan may know of the voxels; computed when asked, then kept."""
+        from medsataug.facts import Facts
+
+        return Facts(self)
+
+    def replace(self, **changes: Any) -> Sample:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)
+
+
+def _likely_axes(shape: Sequence[int]) -> list[str]:
+    return {2: ['"YX"'], 3: ['"CYX"', '"ZYX"', '"YXC"'], 4: ['"CZYX"', '"ZYXC"']}.get(
+        len(shape), ['"CZYX"']
+    )
+
+
+def channel_names(channels: Sequence[Channel] | Mapping[str, Any]) -> list[str]:
+    """Names of ``channels`` in order."""
+    return [c.name if isinstance(c, Channel) else str(c) for c in channels]
