@@ -1,0 +1,347 @@
+"""Writing a raster: values into the file's dtype, and everything beside them kept."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
+
+from medsataug.errors import FormatError
+from medsataug.io.georef import NAMESPACE, Placement, place
+from medsataug.io.raster_source import open_raster
+from medsataug.types import Array, Channel, LazyImage, Sample
+
+_LARGE = 2048
+#: Names given to bands that have none; they are not written as if they were theirs.
+_NUMBERED = re.compile(r"(band|channel) \d+$")
+#: GDAL takes a float, of 32 or 64 bits, for nodata when it is near: within four roundings of
+#: float32 or two of the smallest normal numbers. This is twice that.
+_NEAR, _TINIES = 8 * 2.0**-23, 4
+
+
+def nodata_for(dtype: np.dtype[Any], nodata: float | None) -> float | int | None:
+    """``nodata`` as ``dtype`` can hold it, or None where it cannot."""
+    if nodata is None:
+        return None
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return float(dtype.type(nodata))
+    limits = np.iinfo(dtype)
+    whole = np.isfinite(nodata) and float(nodata).is_integer()
+    return int(nodata) if whole and limits.min <= nodata <= limits.max else None
+
+
+def to_dtype(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Round half to even and saturate to ``dtype``; NaN becomes 0 in an integer."""
+    if values.dtype == dtype:
+        return values
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    if values.dtype.kind in "iub":
+        if values.dtype.kind == "b":
+            return values.astype(dtype)
+        own = np.iinfo(values.dtype)
+        low, high = max(limits.min, own.min), min(limits.max, own.max)
+        return values.clip(low, high).astype(dtype)
+    # float32 holds integers of 24 bits; wider dtypes are rounded and compared in float64.
+    wide = values.astype(np.float64 if dtype.itemsize > 2 else values.dtype, copy=True)
+    np.rint(wide, out=wide)
+    wide[np.isnan(wide)] = 0
+    # 2**63 - 1 is not a float64: what reaches the limit is set to it, not converted.
+    top, bottom = wide >= limits.max, wide <= limits.min
+    wide[top | bottom] = 0
+    out = wide.astype(dtype)
+    out[top], out[bottom] = limits.max, limits.min
+    return out
+
+
+def nudge(values: Array, valid: NDArray[np.bool_] | None, nodata: float) -> None:
+    """Move valid values that would read as ``nodata`` by one unit, in place.
+
+    A float moves by as little as GDAL still tells apart.
+    """
+    dtype = values.dtype
+    if dtype.kind != "f":
+        hit = values == nodata
+        away: float = nodata - 1 if nodata == np.iinfo(dtype).max else nodata + 1
+    elif np.isnan(nodata):
+        return
+    else:
+        limits = np.finfo(dtype)
+        near = max(_NEAR * abs(nodata), _TINIES * float(limits.tiny))
+        if np.isinf(nodata):
+            hit, away = values == nodata, float(np.copysign(limits.max, nodata))
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                hit = np.abs(values - dtype.type(nodata)) <= near
+            # Towards zero, and from zero upwards; near the dtype's end GDAL's own sum
+            # overflows, so the step from there is long.
+            end = abs(nodata) > float(limits.max) / 4
+            away = nodata * 2.0**-25 if end else nodata - np.copysign(2 * near, nodata or -1.0)
+    if valid is not None:
+        hit &= valid
+    if hit.any():
+        values[hit] = away
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What one file gets: its pixels' source and how they are written."""
+
+    pixels: Array | LazyImage
+    valid: NDArray[np.bool_] | None
+    dtype: np.dtype[Any]
+    nodata: float | int | None
+    extra: str | None  # "alpha", "mask" or None
+    label: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.pixels.shape)
+
+    def blocks(self, rows: int) -> Iterator[tuple[int, Array, NDArray[np.bool_]]]:
+        """Yield strips of encoded values with one plane of validity: memory stays small."""
+        for start in range(0, self.shape[1], rows):
+            part = slice(start, min(start + rows, self.shape[1]))
+            if isinstance(self.pixels, LazyImage):
+                window = (part, slice(0, self.shape[2]))
+                raw, valid = self.pixels.read(window), self.pixels.read_valid(window)
+            else:
+                raw = self.pixels[:, part]
+                valid = None if self.valid is None else self.valid[:, part]
+            if raw.dtype.kind == "f" and np.isnan(raw).any():
+                valid = ~np.isnan(raw) if valid is None else valid & ~np.isnan(raw)
+            out = to_dtype(raw, self.dtype)
+            if valid is not None:
+                valid = np.broadcast_to(valid, out.shape)
+            if self.nodata is not None:
+                out = out.copy() if out is raw else out
+                if not self.label:  # a label that holds its nodata value means it
+                    nudge(out, valid, self.nodata)
+                if valid is not None:
+                    out[~valid] = self.nodata
+            # One plane for all bands: a pixel counts only where every band has data.
+            plane = np.asarray(np.ones(out.shape[1:], bool) if valid is None else valid.all(axis=0))
+            yield start, out, plane
+
+
+def write_raster(sample: Sample, path: Path, role: str) -> None:
+    """Write the image or the label of ``sample`` as a tiled GeoTIFF at ``path``."""
+    with _writing(path):
+        _write(sample, path, role, cog=False)
+
+
+def write_cog(sample: Sample, path: Path, role: str = "image") -> None:
+    """Write ``sample`` as a cloud-optimised GeoTIFF: blocks of 512, overviews inside.
+
+    Overviews are averages for an image and the most frequent class for a label.
+    """
+    with _writing(path), MemoryFile(ext=".tif") as memory:
+        compress = _write(sample, memory.name, role, cog=True)
+        with open_raster(memory.name) as plain:
+            spaces = set(plain.tag_namespaces()) - {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS"}
+        rasterio.shutil.copy(
+            memory.name,
+            path,
+            driver="COG",
+            BLOCKSIZE=512,
+            COMPRESS=compress,
+            PREDICTOR="YES",
+            BIGTIFF="IF_SAFER",
+            # Without it, namespaces of the file are lost, the true transform among them; with
+            # it, GDAL 3.10 loses the bands' tags that are in no namespace.
+            COPY_SRC_MDD="YES" if spaces else "AUTO",
+            OVERVIEW_RESAMPLING="MODE" if role == "label" else "AVERAGE",
+        )
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """One-line errors, no sidecar files, and one thread: the same bytes every time."""
+    settings = {"GDAL_PAM_ENABLED": False, "GDAL_TIFF_INTERNAL_MASK": True, "GDAL_NUM_THREADS": "1"}
+    try:
+        with rasterio.Env(**settings):
+            yield
+    except RasterioError as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise FormatError(f"{path}: cannot be written ({reason})") from error
+
+
+def _create(path: Path | str, profile: Mapping[str, Any]) -> Any:
+    # The filter is per process, not per thread, so it is held no longer than the opening.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path, "w", **profile)
+
+
+def _job(sample: Sample, meta: Mapping[str, Any], role: str) -> _Job:
+    pixels = sample.label if role == "label" else sample.image
+    if pixels is None:
+        raise FormatError(f"there is no {role} to write")
+    if sample.ndim != 2:
+        raise FormatError(f"a GeoTIFF holds 2D rasters, and this {role} is {sample.ndim}D")
+    if not isinstance(pixels, LazyImage) and pixels.ndim == 2:
+        pixels = pixels[None]
+    if role == "label":
+        # Never a default: nodata 0 would make the background class vanish in every reader.
+        nodata = nodata_for(pixels.dtype, meta.get("nodata"))
+        return _Job(pixels, None, pixels.dtype, nodata, None, label=True)
+    dtype = np.dtype(meta.get("dtype") or pixels.dtype)
+    if dtype.kind == "b":
+        dtype = np.dtype(np.uint8)
+    elif dtype == np.float16:
+        dtype = np.dtype(np.float32)
+    nodata = nodata_for(dtype, meta.get("nodata"))
+    source = meta.get("valid_source")
+    if nodata is not None or source in ("alpha", "mask"):
+        return _Job(pixels, sample.valid, dtype, nodata, None if nodata is not None else source)
+    gaps = sample.valid is not None and not sample.valid.all()
+    if dtype.kind == "f":
+        return _Job(pixels, sample.valid, dtype, float("nan") if gaps else None, None)
+    if not gaps and not isinstance(pixels, LazyImage) and pixels.dtype.kind == "f":
+        gaps = any(bool(np.isnan(plane).any()) for plane in pixels)
+    # No value of the dtype is free to mean "no data": a mask says it.
+    return _Job(pixels, sample.valid, dtype, None, "mask" if gaps else None)
+
+
+def _write(sample: Sample, path: Path | str, role: str, *, cog: bool) -> str:
+    """Write a plain GeoTIFF and return the compression a like file has."""
+    meta: Mapping[str, Any] = sample.meta
+    if role == "label":
+        meta = sample.meta.get("label_meta") or {}
+    job = _job(sample, meta, role)
+    placed_by = {**meta, **{k: sample.meta[k] for k in ("gcps",) if k in sample.meta}}
+    placed_by.setdefault("transform", sample.meta.get("transform"))
+    assert sample.grid is not None
+    placement = place(sample.grid, placed_by, sample.record)
+    count, height, width = job.shape
+    names = [c.name for c in sample.channels if isinstance(c, Channel)]
+    bands = _matched_bands(meta, names if role == "image" else None, count)
+    colours = _colours(meta, bands, job.extra == "alpha")
+    layout = meta.get("layout") or {}
+    compress = "ZSTD" if str(layout.get("compress", "")).upper() == "ZSTD" else "DEFLATE"
+    block = 512 if max(height, width) >= _LARGE else 256
+    rgb = [c.name for c in colours[:3]] == ["red", "green", "blue"]
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "width": width,
+        "height": height,
+        "count": count + (job.extra == "alpha"),
+        "dtype": job.dtype.name,
+        "nodata": job.nodata,
+        "tiled": True,
+        "blockxsize": block,
+        "blockysize": block,
+        "interleave": str(layout.get("interleave") or "pixel"),
+        "photometric": "RGB" if rgb else "MINISBLACK",
+        "bigtiff": "IF_SAFER",
+        **placement.profile(),
+    }
+    if not cog:
+        profile |= {"compress": compress, "predictor": 3 if job.dtype.kind == "f" else 2}
+    with _create(path, profile) as dataset:
+        # All of the header before the first pixel, so that it is written once.
+        _write_facts(dataset, sample, meta, role, bands, placement)
+        dataset.colorinterp = colours
+        table = meta.get("colormap")
+        if table and dataset.count == 1 and job.dtype.name in ("uint8", "uint16"):
+            dataset.write_colormap(1, {int(k): tuple(v) for k, v in table.items()})
+        for start, values, plane in job.blocks(block):
+            window = ((start, start + values.shape[1]), (0, width))
+            if job.extra == "alpha":
+                opaque = np.iinfo(np.uint16).max if job.dtype == np.uint16 else 255
+                opaque = min(opaque, np.iinfo(job.dtype).max) if job.dtype.kind != "f" else 255
+                alpha = np.where(plane, opaque, 0).astype(job.dtype)
+                values = np.concatenate([values, alpha[None]])
+            dataset.write(values, window=window)
+            if job.extra == "mask":
+                dataset.write_mask(plane, window=window)
+    return compress
+
+
+def _matched_bands(
+    meta: Mapping[str, Any], names: Sequence[str] | None, count: int
+) -> list[int | None]:
+    """For each output band, the input band its header facts come from; None for a new band."""
+    known = list(meta.get("names") or ())
+    if names is None or names == known:
+        return [i if i < len(known) else None for i in range(count)]
+    return [known.index(name) if name in known else None for name in names]
+
+
+def _colours(
+    meta: Mapping[str, Any], bands: Sequence[int | None], alpha: bool
+) -> list[ColorInterp]:
+    stated = meta.get("colorinterp") or ()
+    colours = [
+        ColorInterp.undefined if b is None or b >= len(stated) else ColorInterp[stated[b]]
+        for b in bands
+    ]
+    if not stated:
+        colours[0] = ColorInterp.gray
+    # A palette belongs to a table of one band; where it cannot be written, the band is grey.
+    if len(colours) + alpha > 1 or not meta.get("colormap"):
+        colours = [ColorInterp.gray if c == ColorInterp.palette else c for c in colours]
+    return colours + [ColorInterp.alpha] * alpha
+
+
+def _write_facts(
+    dataset: Any,
+    sample: Sample,
+    meta: Mapping[str, Any],
+    role: str,
+    bands: Sequence[int | None],
+    placement: Placement,
+) -> None:
+    """Names, scales, units and tags: what ``src.profile`` does not carry."""
+    for space, tags in (meta.get("tags") or {}).items():
+        if space == NAMESPACE or (space == "RPC" and placement.moved):
+            continue
+        if placement.transform is None:
+            # Without a place, GDAL invents a local CRS to say it in; with control points, GDAL
+            # 3.10 moves them by half a pixel when writing and again when reading.
+            tags = {k: v for k, v in tags.items() if k != "AREA_OR_POINT"}
+        dataset.update_tags(ns=space or None, **tags)
+    if placement.tags:
+        dataset.update_tags(ns=NAMESPACE, **placement.tags)
+
+    def fact(key: str, band: int | None) -> Any:
+        values = meta.get(key) or ()
+        return values[band] if band is not None and band < len(values) else None
+
+    scales, offsets = [1.0] * dataset.count, [0.0] * dataset.count
+    for number, band in enumerate(bands, start=1):
+        name, tags = fact("descriptions", band), fact("band_tags", band) or {}
+        for space, items in tags.items():
+            dataset.update_tags(number, ns=space or None, **items)
+        if role == "image":
+            channel = sample.channels[number - 1]
+            assert isinstance(channel, Channel)
+            if not name and not _NUMBERED.match(channel.name):
+                name = channel.name
+            # The channel knows best: its scale is gone once its unit has changed.
+            scales[number - 1], offsets[number - 1] = channel.reflectance or (1.0, 0.0)
+            stated = any("wavelength" in key.lower() for items in tags.values() for key in items)
+            if channel.wavelength_um is not None and not stated:
+                text = f"{channel.wavelength_um:.6g}"
+                dataset.update_tags(number, ns="IMAGERY", CENTRAL_WAVELENGTH_UM=text)
+        if name:
+            dataset.set_band_description(number, name)
+        if unit := fact("units", band):
+            dataset.set_band_unit(number, unit)
+    if set(scales) != {1.0} or set(offsets) != {0.0}:
+        dataset.scales, dataset.offsets = scales, offsets

@@ -1,0 +1,326 @@
+"""The algebra of coordinates: what folds into one resampling.
+
+Maps run opposite to the data: a `SpatialMap` takes an *output* index to the *input* position
+whose value belongs there. Its parts apply to the output index from first to last, so the map
+of the user's later transform comes first. Two kinds of part suffice: matrices, which multiply,
+and displacements, which never add up (x + D₂(x) + D₁(x + D₂(x)) is a chain, not a sum).
+Flips, crops, pads, rotations, resizes and patches are matrices plus an output shape.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsataug.errors import ConfigError
+
+Matrix = NDArray[np.float64]
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """(N + 1, N + 1) homogeneous ``src_from_dst``; the last row may hold a perspective."""
+
+    matrix: Matrix
+
+    def __call__(self, points: Points) -> Points:
+        """Map (P, N) positions."""
+        q = points @ self.matrix[:, :-1].T + self.matrix[:, -1]
+        return np.asarray(q[:, :-1] / q[:, -1:])
+
+    def jacobian(self, points: Points) -> NDArray[np.float64]:
+        """(P, N, N) derivatives at (P, N) positions."""
+        m, n = self.matrix, len(self.matrix) - 1
+        w = (points @ m[n, :-1] + m[n, n])[:, None, None]
+        image = self(points)
+        return np.asarray((m[None, :n, :n] - image[:, :, None] * m[None, n:, :n]) / w)
+
+
+@dataclass(frozen=True, eq=False)
+class Displacement:
+    """x → x + D(x), with D a cubic B-spline of a coarse lattice of control displacements.
+
+    ``controls`` is (N, m₀ + 3, …) float32 in voxels; lattice coordinate
+    u = (x − ``origin``) / ``spacing`` runs over [0, m] and D continues constant outside.
+    """
+
+    controls: NDArray[np.float32]
+    origin: NDArray[np.float64]
+    spacing: NDArray[np.float64]
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Number of lattice cells along each axis."""
+        return tuple(n - 3 for n in self.controls.shape[1:])
+
+    @property
+    def bound(self) -> NDArray[np.float64]:
+        """(N,) largest |control| along each axis; |D| never exceeds it (convex hull)."""
+        n = len(self.controls)
+        return np.abs(self.controls).reshape(n, -1).max(axis=1).astype(np.float64)
+
+    def __call__(self, points: Points) -> Points:
+        """Map (P, N) positions."""
+        return points + self._spline(points, None)
+
+    def jacobian(self, points: Points) -> NDArray[np.float64]:
+        """(P, N, N) derivatives at (P, N) positions."""
+        n = points.shape[1]
+        columns = [self._spline(points, k) / self.spacing[k] for k in range(n)]
+        return np.eye(n) + np.stack(columns, axis=2)
+
+    def _spline(self, points: Points, derivative: int | None) -> NDArray[np.float64]:
+        u = (points - self.origin) / self.spacing
+        n = points.shape[1]
+        cells = np.array(self.cells)
+        cell = np.clip(np.floor(u), 0, cells - 1).astype(np.intp)
+        t = u - cell
+        inside = (t >= 0) & (t <= 1)
+        t = np.clip(t, 0, 1)
+        weights = [
+            basis_slopes(t[:, k]) * inside[:, k, None] if derivative == k else basis(t[:, k])
+            for k in range(n)
+        ]
+        total = np.zeros((len(points), n))
+        for taps in itertools.product(range(4), repeat=n):
+            w = np.prod([weights[k][:, taps[k]] for k in range(n)], axis=0)
+            values = self.controls[(slice(None), *(cell[:, k] + taps[k] for k in range(n)))]
+            total += w[:, None] * values.T
+        return total
+
+    def dense(self, per_cell: int) -> NDArray[np.float64]:
+        """(N, …) displacements at ``per_cell`` evenly spaced points a cell (and the last edge)."""
+        field = self.controls.astype(np.float64)
+        for k, cells in enumerate(self.cells):
+            field = np.moveaxis(np.tensordot(_basis_matrix(cells, per_cell), field, (1, k + 1)), 0, k + 1)
+        return field
+
+
+def basis(t: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(P, 4) cubic B-spline weights at fractions ``t`` of a cell."""
+    s = 1 - t
+    return np.stack(
+        [s**3, 3 * t**3 - 6 * t**2 + 4, 3 * s**3 - 6 * s**2 + 4, t**3], axis=-1
+    ) / 6
+
+
+def basis_slopes(t: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(P, 4) derivatives of `basis` by ``t``."""
+    s = 1 - t
+    return np.stack(
+        [-(s**2), 3 * t**2 - 4 * t, -3 * s**2 + 4 * s, t**2], axis=-1
+    ) / 2
+
+
+@lru_cache(maxsize=64)
+def _basis_matrix(cells: int, per_cell: int) -> NDArray[np.float64]:
+    u = np.arange(cells * per_cell + 1) / per_cell
+    cell = np.minimum(u.astype(np.intp), cells - 1)
+    matrix = np.zeros((len(u), cells + 3))
+    weights = basis(u - cell)
+    for a in range(4):
+        matrix[np.arange(len(u)), cell + a] = weights[:, a]
+    return matrix
+
+
+Part = Affine | Displacement
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialMap:
+    """Pull-back map of a whole image.
+
+    Attributes
+    ----------
+    out_shape : tuple of int
+    parts : tuple of Affine or Displacement
+        Applied to the output index from first to last.
+    regrids : bool
+        Whether the voxel grid itself changes (crop, pad, resize, resample) rather than the
+        anatomy within it.
+    channels : tuple of int or None
+        Only these channels move (misregistered bands); the shape then stays.
+    """
+
+    out_shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+    regrids: bool = False
+    channels: tuple[int, ...] | None = None
+
+    def __call__(self, points: Points) -> Points:
+        """Input positions of (P, N) output positions."""
+        for part in self.parts:
+            points = part(points)
+        return points
+
+    @property
+    def matrix(self) -> Matrix:
+        """Product of the affine parts: the map without its elastic part."""
+        n = len(self.out_shape)
+        product = np.eye(n + 1)
+        for part in self.parts:
+            if isinstance(part, Affine):
+                product = part.matrix @ product
+        return product
+
+    @property
+    def elastic(self) -> bool:
+        """Whether a displacement is among the parts."""
+        return any(isinstance(p, Displacement) for p in self.parts)
+
+    def inverse_points(self, points: Points, tolerance: float = 1e-3) -> Points:
+        """Output positions of (P, N) input positions, part by part in reverse.
+
+        Displacements are inverted by Newton's method with the analytic Jacobian; a point that
+        does not come within ``tolerance`` voxels is NaN.
+        """
+        for part in reversed(self.parts):
+            if isinstance(part, Affine):
+                points = Affine(np.linalg.inv(part.matrix))(points)
+            else:
+                points = _newton(part, points, tolerance)
+        return points
+
+
+def _newton(part: Displacement, target: Points, tolerance: float) -> Points:
+    x = 2 * target - part(target)
+    error = np.full(len(x), np.inf)
+    for _ in range(30):
+        miss = part(x) - target
+        error = np.linalg.norm(miss, axis=1)
+        if not np.any(error > tolerance * 1e-3):
+            break
+        step = np.linalg.solve(part.jacobian(x), miss[:, :, None])[:, :, 0]
+        limit = part.spacing / 2  # a longer step would leave the cell that the slope describes
+        x = x - np.clip(step, -limit, limit)
+    x[error > tolerance] = np.nan
+    return x
+
+
+def fold(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Multiply adjacent matrices and drop what does nothing."""
+    folded: list[Part] = []
+    for part in parts:
+        if isinstance(part, Displacement) and not part.controls.any():
+            continue
+        if isinstance(part, Affine) and folded and isinstance(folded[-1], Affine):
+            folded[-1] = Affine(part.matrix @ folded[-1].matrix)
+        else:
+            folded.append(part)
+    return tuple(
+        p
+        for p in folded
+        if not (isinstance(p, Affine) and np.array_equal(p.matrix, np.eye(len(p.matrix))))
+    )
+
+
+def compose(first: SpatialMap, second: SpatialMap) -> SpatialMap:
+    """Return the map of ``first`` then ``second``, in the order of the data."""
+    if first.channels != second.channels:
+        raise ConfigError("maps of different channels do not fold")
+    return replace(
+        second,
+        parts=fold(second.parts + first.parts),
+        regrids=first.regrids or second.regrids,
+    )
+
+
+def identity(shape: Sequence[int]) -> SpatialMap:
+    """Return the map that moves nothing."""
+    return SpatialMap(tuple(shape), ())
+
+
+def is_identity(spatial: SpatialMap, shape: Sequence[int]) -> bool:
+    """Whether ``spatial`` gives back an image of ``shape`` as it is."""
+    return not spatial.parts and spatial.out_shape == tuple(shape)
+
+
+def homogeneous(linear: NDArray[np.float64], offset: NDArray[np.float64] | float = 0.0) -> Matrix:
+    """(N + 1, N + 1) matrix of x → linear @ x + offset."""
+    n = len(linear)
+    m = np.eye(n + 1)
+    m[:n, :n] = linear
+    m[:n, n] = offset
+    return m
+
+
+def about(centre: NDArray[np.float64], linear: NDArray[np.float64]) -> Matrix:
+    """Homogeneous matrix of ``linear`` applied about ``centre``."""
+    return homogeneous(linear, centre - linear @ centre)
+
+
+def signed_permutation(matrix: Matrix) -> tuple[list[int], list[int], list[int]] | None:
+    """Say whether a matrix only turns, mirrors and shifts by whole voxels.
+
+    Returns
+    -------
+    (axes, signs, offsets) or None
+        Input axis k runs along output axis ``axes[k]`` with ``signs[k]`` from ``offsets[k]``.
+    """
+    n = len(matrix) - 1
+    linear, offset = matrix[:n, :n], matrix[:n, n]
+    if not np.array_equal(matrix[n], np.eye(n + 1)[n]):
+        return None
+    if np.any((linear != 0) & (np.abs(linear) != 1)) or np.any(offset != np.round(offset)):
+        return None
+    if np.any(np.count_nonzero(linear, axis=0) != 1) or np.any(np.count_nonzero(linear, axis=1) != 1):
+        return None
+    axes = [int(np.flatnonzero(row)[0]) for row in linear]
+    signs = [int(linear[k, axes[k]]) for k in range(n)]
+    return axes, signs, [int(o) for o in offset]
+
+
+def input_box(
+    spatial: SpatialMap, shape: Sequence[int], margin: int
+) -> tuple[tuple[int, int], ...]:
+    """Part of an input of ``shape`` that the output can need: (start, stop) along each axis.
+
+    Exact for matrices, and by the convex hull of the controls for displacements; ``margin``
+    voxels more for the interpolation. Empty boxes are kept at one voxel.
+    """
+    n = len(spatial.out_shape)
+    corners = np.array(list(itertools.product(*[(-0.5, m - 0.5) for m in spatial.out_shape])))
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    for part in spatial.parts:
+        if isinstance(part, Affine):
+            box = np.array(list(itertools.product(*zip(low, high, strict=True))))
+            mapped = part(box)
+            low, high = mapped.min(axis=0), mapped.max(axis=0)
+        else:
+            low, high = low - part.bound, high + part.bound
+    starts = [int(np.clip(np.floor(low[k]) - margin, 0, shape[k] - 1)) for k in range(n)]
+    stops = [
+        int(np.clip(np.ceil(high[k]) + margin + 1, starts[k] + 1, shape[k])) for k in range(n)
+    ]
+    return tuple(zip(starts, stops, strict=True))
+
+
+def shrink_factors(spatial: SpatialMap) -> tuple[int, ...]:
+    """Sub-positions along each output axis: 1 up to a shrinking of 1.5, ceil(s) above.
+
+    s is the norm of the column of the output → input linear part.
+    """
+    n = len(spatial.out_shape)
+    norms = np.linalg.norm(spatial.matrix[:n, :n], axis=0)
+    return tuple(int(np.ceil(s - 1e-9)) if s > 1.5 else 1 for s in norms)
+
+
+def smallest_jacobian(spatial: SpatialMap, per_cell: int = 3) -> float:
+    """Smallest sampled Jacobian determinant among the elastic parts; 1 where there is none.
+
+    Below zero the deformation folds.
+    """
+    smallest = 1.0
+    for part in spatial.parts:
+        if isinstance(part, Displacement):
+            axes = [np.arange(c * per_cell + 1) / per_cell for c in part.cells]
+            u = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+            det = np.linalg.det(part.jacobian(part.origin + u * part.spacing))
+            smallest = min(smallest, float(det.min()))
+    return smallest
