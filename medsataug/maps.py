@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from medsataug.errors import ConfigError
 
 Matrix = NDArray[np.float64]
+_TAPS = np.arange(4)
+_CHUNK = 4096  # points whose 64 taps each are held at once
 Points = NDArray[np.float64]
 
 
@@ -76,29 +78,31 @@ class Displacement:
         return np.eye(n) + np.stack(columns, axis=2)
 
     def _spline(self, points: Points, derivative: int | None) -> NDArray[np.float64]:
+        if len(points) > _CHUNK:
+            parts = [points[i : i + _CHUNK] for i in range(0, len(points), _CHUNK)]
+            return np.concatenate([self._spline(p, derivative) for p in parts])
         u = (points - self.origin) / self.spacing
         n = points.shape[1]
-        cells = np.array(self.cells)
-        cell = np.clip(np.floor(u), 0, cells - 1).astype(np.intp)
+        cell = np.minimum(np.maximum(np.floor(u), 0), np.array(self.cells) - 1.0)
         t = u - cell
-        inside = (t >= 0) & (t <= 1)
-        t = np.clip(t, 0, 1)
-        weights = [
-            basis_slopes(t[:, k]) * inside[:, k, None] if derivative == k else basis(t[:, k])
-            for k in range(n)
-        ]
-        total = np.zeros((len(points), n))
-        for taps in itertools.product(range(4), repeat=n):
-            w = np.prod([weights[k][:, taps[k]] for k in range(n)], axis=0)
-            values = self.controls[(slice(None), *(cell[:, k] + taps[k] for k in range(n)))]
-            total += w[:, None] * values.T
-        return total
+        clipped = np.minimum(np.maximum(t, 0.0), 1.0)
+        taps = cell.astype(np.intp)[:, :, None] + _TAPS
+        wide = [(-1, *[1] * k, 4, *[1] * (n - 1 - k)) for k in range(n)]
+        index = tuple(taps[:, k].reshape(wide[k]) for k in range(n))
+        values = self.controls[(slice(None), *index)].astype(np.float64)
+        for k in reversed(range(n)):
+            if derivative == k:
+                w = basis_slopes(clipped[:, k]) * (t[:, k] == clipped[:, k])[:, None]
+            else:
+                w = basis(clipped[:, k])
+            values = np.einsum("lp...a,pa->lp...", values, w)
+        return values.T
 
     def dense(self, per_cell: int) -> NDArray[np.float64]:
         """(N, …) displacements at ``per_cell`` evenly spaced points a cell (and the last edge)."""
         field = self.controls.astype(np.float64)
         for k, cells in enumerate(self.cells):
-            field = np.moveaxis(np.tensordot(_basis_matrix(cells, per_cell), field, (1, k + 1)), 0, k + 1)
+            field = np.moveaxis(np.tensordot(basis_matrix(cells, per_cell), field, (1, k + 1)), 0, k + 1)
         return field
 
 
@@ -119,7 +123,8 @@ def basis_slopes(t: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=64)
-def _basis_matrix(cells: int, per_cell: int) -> NDArray[np.float64]:
+def basis_matrix(cells: int, per_cell: int) -> NDArray[np.float64]:
+    """(cells · per_cell + 1, cells + 3) weights of the controls at evenly spaced positions."""
     u = np.arange(cells * per_cell + 1) / per_cell
     cell = np.minimum(u.astype(np.intp), cells - 1)
     matrix = np.zeros((len(u), cells + 3))

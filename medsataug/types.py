@@ -88,7 +88,7 @@ class Sample:
     label: Array | LazyImage | None = None
     axes: str | None = None
     spacing: Sequence[float] | None = None
-    grid: Grid | None = None  # type: ignore[assignment]
+    grid: Grid = None  # type: ignore[assignment]
     soft: NDArray[np.float32] | None = None
     valid: NDArray[np.bool_] | None = None
     channels: Sequence[str | Channel] = ()

@@ -8,7 +8,7 @@ when the statistics are known, so that chance never depends on intermediate voxe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -103,13 +103,16 @@ class LabelStep:
 
 @dataclass(frozen=True)
 class Mix:
-    """Blends in another sample: its id, what happens to it first, and a check of its content."""
+    """Blends in another sample: its id, what happens to it first, and a check of its content.
+
+    ``plan`` is the JSON of the partner's own plan, or empty; ``digest`` that of its content.
+    """
 
     function: str
     partner: str
     digest: str
     params: tuple[float, ...] = ()
-    plan: dict[str, Any] = field(default_factory=dict)
+    plan: str = ""
 
 
 @dataclass(frozen=True)

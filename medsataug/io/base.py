@@ -33,6 +33,12 @@ class ReadOptions:
     lazy: bool = True
 
 
+def stem_of(path: Path) -> str:
+    """Return the file's name without its suffix, ``.gz`` included."""
+    name = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    return Path(name).stem
+
+
 @dataclass
 class Loaded:
     """What one path held, in array order.

@@ -30,7 +30,6 @@ from medsataug.io.base import Loaded, ReadOptions
 from medsataug.io.dicom_geometry import Frame, arrange, frames_of
 from medsataug.io.dicom_seg import (
     SEGMENTATIONS,
-    check_cap,
     check_pixels,
     describe_segmentation,
     dicom_files,
@@ -44,6 +43,7 @@ from medsataug.io.dicom_seg import (
     segments,
     sop_class,
 )
+from medsataug.io.limits import check_cap
 from medsataug.types import Array, Channel, Sample
 
 _MODALITIES = frozenset("CR CT DX IO MG MR NM OT PT PX RF RTIMAGE SEG SM US XA XC OCT OP".split())

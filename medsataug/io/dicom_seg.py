@@ -7,7 +7,6 @@ extra ``[dicomseg]``.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from medsataug.io.dicom_geometry import (
     off_grid_mm,
     positions_of,
 )
+from medsataug.io.limits import check_cap
 from medsataug.types import Array, Channel
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -78,19 +78,6 @@ def guarded(file: Path, action: Callable[[], Any], what: str = "DICOM header") -
             f"{file}: {what} cannot be read ({type(error).__name__}); the file is truncated or "
             "damaged (copy it again), or its encoding is not supported (convert it)"
         ) from None
-
-
-def check_cap(path: Path, declared: int) -> None:
-    """Refuse more than MEDSATAUG_MAX_BYTES (default 64 GiB) before anything is allocated."""
-    text = os.environ.get("MEDSATAUG_MAX_BYTES", str(64 << 30))
-    if not text.isdecimal():
-        raise ConfigError(f"MEDSATAUG_MAX_BYTES: a number of bytes expected, got {text!r}")
-    cap = int(text)
-    if declared > cap:
-        raise FormatError(
-            f"{path}: the headers declare {declared} bytes of pixels, more than the cap of {cap}; "
-            "if that is right, raise the environment variable MEDSATAUG_MAX_BYTES"
-        )
 
 
 def dicom_files(path: Path) -> Iterator[Path]:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medsataug.errors import ConfigError, FormatError, MedSatAugWarning
 from medsataug.grid import Grid
 from medsataug.io.base import Loaded, ReadOptions
+from medsataug.io.encode import integral
 from medsataug.io.georef import (
     IDENTITY,
     LOCAL,
@@ -25,16 +25,16 @@ from medsataug.io.georef import (
     restore,
     world_name,
 )
+from medsataug.io.limits import max_bytes
 from medsataug.io.raster_source import (
     RasterSource,
     alpha_band,
-    max_bytes,
     open_raster,
     reading,
     valid_source,
 )
 from medsataug.io.raster_write import write_cog, write_raster
-from medsataug.types import Array, Channel, Sample
+from medsataug.types import Channel, Sample
 
 __all__ = ["GeoTiff", "write_cog"]
 
@@ -135,7 +135,7 @@ class GeoTiff:
         everything = (slice(None), slice(None))
         image, valid = source.read(everything), source.read_valid(everything)
         if odd_label:
-            image = _integral(image, path)
+            image = integral(image, path)
             meta["dtype"] = image.dtype.name
         return Loaded(image, grid, channels, valid, meta)
 
@@ -350,22 +350,3 @@ def _tags(dataset: Any, band: int) -> dict[str, dict[str, str]]:
         if tags:
             kept[space] = tags
     return kept
-
-
-def _integral(values: Array, path: Path) -> NDArray[Any]:
-    """Float-stored classes as integers.
-
-    Raises
-    ------
-    FormatError
-        Where a value is not a whole number.
-    """
-    limits = np.iinfo(np.int32)
-    whole = np.isfinite(values) & (values == np.rint(values)) & (np.abs(values) <= limits.max)
-    if not whole.all():
-        odd = values[~whole].flat[0]
-        raise FormatError(
-            f"{path}: a label holds whole numbers, this one holds {odd}; store it as integers, "
-            "with a nodata value for what is not labelled"
-        )
-    return values.astype(np.int32)

@@ -21,10 +21,9 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
-from medsataug.errors import ConfigError, FormatError, GeometryError
+from medsataug.errors import FormatError, GeometryError
 from medsataug.types import Array, Window
 
-DEFAULT_MAX_BYTES = 64 * 2**30
 _CHUNK = 8 * 2**20
 _ALPHA_NAME = re.compile("alpha|mask|opacity|transparen", re.IGNORECASE)
 #: Beside a raster, but not its content: viewers add statistics and overviews; a VRT names paths.
@@ -58,19 +57,6 @@ def open_raster(path: Path | str) -> Any:
         dataset = rasterio.open(path)
         _ = dataset.transform  # the warning is given here
         return dataset
-
-
-def max_bytes() -> int:
-    """Largest array read into memory at once: ``MEDSATAUG_MAX_BYTES`` or 64 GiB."""
-    text = os.environ.get("MEDSATAUG_MAX_BYTES", "")
-    if not text:
-        return DEFAULT_MAX_BYTES
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigError(
-            f"MEDSATAUG_MAX_BYTES: a whole number of bytes expected, got {text!r}"
-        ) from None
 
 
 def alpha_band(dataset: Any, picked: Sequence[int] | None = None) -> int | None:

@@ -19,6 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 
 from medsataug.errors import FormatError
+from medsataug.io.encode import to_dtype
 from medsataug.io.georef import NAMESPACE, Placement, place
 from medsataug.io.raster_source import open_raster
 from medsataug.types import Array, Channel, LazyImage, Sample
@@ -41,32 +42,6 @@ def nodata_for(dtype: np.dtype[Any], nodata: float | None) -> float | int | None
     limits = np.iinfo(dtype)
     whole = np.isfinite(nodata) and float(nodata).is_integer()
     return int(nodata) if whole and limits.min <= nodata <= limits.max else None
-
-
-def to_dtype(values: Array, dtype: np.dtype[Any]) -> Array:
-    """Round half to even and saturate to ``dtype``; NaN becomes 0 in an integer."""
-    if values.dtype == dtype:
-        return values
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return values.astype(dtype)
-    limits = np.iinfo(dtype)
-    if values.dtype.kind in "iub":
-        if values.dtype.kind == "b":
-            return values.astype(dtype)
-        own = np.iinfo(values.dtype)
-        low, high = max(limits.min, own.min), min(limits.max, own.max)
-        return values.clip(low, high).astype(dtype)
-    # float32 holds integers of 24 bits; wider dtypes are rounded and compared in float64.
-    wide = values.astype(np.float64 if dtype.itemsize > 2 else values.dtype, copy=True)
-    np.rint(wide, out=wide)
-    wide[np.isnan(wide)] = 0
-    # 2**63 - 1 is not a float64: what reaches the limit is set to it, not converted.
-    top, bottom = wide >= limits.max, wide <= limits.min
-    wide[top | bottom] = 0
-    out = wide.astype(dtype)
-    out[top], out[bottom] = limits.max, limits.min
-    return out
 
 
 def nudge(values: Array, valid: NDArray[np.bool_] | None, nodata: float) -> None:

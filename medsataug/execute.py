@@ -1,0 +1,272 @@
+"""Carry a plan out: plan + sample → sample. Voxels change here and nowhere else; no chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsataug import __version__
+from medsataug.errors import ConfigError
+from medsataug.io.encode import to_dtype
+from medsataug.maps import Affine, SpatialMap, fold, input_box
+from medsataug.plan import Plan, Segment
+from medsataug.roles import image_fills, is_raster, label_fill
+from medsataug.resample import as_float, copied, resample_image
+from medsataug.sweep import CaseStatistics, Work, sweep
+from medsataug.transforms.base import channels_after
+from medsataug.types import Array, Channel, LazyImage, Sample
+from medsataug.values import Mix
+
+#: Voxels around a window that interpolation may need: two for cubic, one for rounding.
+MARGIN = 3
+
+
+def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sample:
+    """Return a new sample; ``sample`` stays as it is.
+
+    Raises
+    ------
+    ConfigError, GeometryError
+        Where the plan was made for another kind of sample.
+    """
+    plan.check(sample)
+
+    def partner(step: Mix) -> Sample:
+        return _partner(step, partners)
+
+    segments = list(plan.segments)
+    image, label, valid, segments = _read(sample, segments)
+    labels = None if label is None else label.reshape(-1, *image.shape[1:])
+    fills = image_fills(plan.roles, sample, len(image))
+    outside = label_fill(plan.roles, sample)
+    stored = image.dtype.newbyteorder("=")
+    soft = sample.soft
+    image_now: Array = image
+    channels: tuple[Channel, ...] = tuple(sample.channels)  # type: ignore[arg-type]
+    work = Work(np.empty(0, np.float32), labels, fills, CaseStatistics(sample.facts), partner)
+    moved = floating = False
+    for segment in segments:
+        if segment.spatial is not None:
+            moved |= segment.spatial.channels is None
+            image_now, valid, work.label = _moved(
+                segment.spatial, image_now, valid, work.label, work.fills, outside, plan
+            )
+            soft = None if soft is None else _soft(segment.spatial, soft, plan)
+        if segment.steps:
+            fresh = segment.spatial is not None and image_now.dtype == np.float32
+            work.image = _working(image_now, valid, owned=fresh or floating)
+            sweep(work, segment.steps)
+            image_now, valid, floating = work.image, None, True
+            for step in segment.steps:
+                channels = channels_after(channels, step)
+    if work.label is labels and labels is not None:
+        work.label = labels.copy()
+    new_label = work.label
+    if new_label is not None:
+        new_label = new_label.reshape(*label.shape[: label.ndim - image.ndim + 1],  # type: ignore[union-attr]
+                                      *new_label.shape[1:])  # fmt: skip
+    if image_now is image:
+        image_now = image.copy()
+    image_now, valid = _finished(
+        image_now, valid, plan, sample, None if moved else image, stored
+    )
+    points = sample.points
+    if points is not None:
+        points = plan.output_positions(points)
+    return Sample(
+        image=image_now,
+        label=new_label,
+        grid=plan.grid,
+        soft=soft,
+        valid=valid,
+        channels=channels,
+        points=points,
+        id=sample.id,
+        # In another unit, the stored dtype and its scaling mean nothing any more.
+        meta=sample.meta | ({"dtype": "float32"} if plan.changes_unit else {}),
+        record=record(plan, sample),
+    )
+
+
+def _partner(step: Mix, partners: Mapping[str, Sample]) -> Sample:
+    """Return the sample a step mixes in, after its own plan."""
+    if step.partner not in partners:
+        raise ConfigError(
+            f"plan: it mixes in the sample {step.partner!r}; give it as "
+            f"partners={{{step.partner!r}: sample}}"
+        )
+    found = partners[step.partner]
+    if step.digest and found.digest != step.digest:
+        raise ConfigError(
+            f"plan: the sample {step.partner!r} is not the one it was made for (content digest "
+            f"{found.digest}, expected {step.digest})"
+        )
+    return execute(Plan.from_json(step.plan), found, partners) if step.plan else found
+
+
+def record(plan: Plan, sample: Sample) -> dict[str, Any]:
+    """What is written beside a result: how it came to be, and how to make it again."""
+    turned = not np.allclose(plan.exact, plan.grid.affine) or _is_turned(plan)
+    points = None
+    if plan.elastic and plan.source.ndim == 2 and is_raster(sample):
+        from medsataug.io.georef import control_points
+
+        if plan.source.affine.shape == (3, 3):
+            points = control_points(plan.source.affine, plan.grid.shape, plan.source_positions)
+    made = {
+        "medsataug": __version__,
+        "recipe": plan.recipe,
+        "seed": plan.seed,
+        "index": plan.index,
+        "progress": plan.progress,
+        "sample": plan.sample,
+        "drawn": [[name, dict(values)] for name, values in plan.drawn],
+        "georef": plan.georef,
+        "geometry": {
+            "mode": plan.geometry,
+            "exact_affine": plan.exact.tolist(),
+            "elastic": plan.elastic,
+            "rotated_or_flipped": turned,
+        },
+    }
+    if plan.elastic:
+        made["geometry"]["smallest_jacobian"] = round(plan.smallest_jacobian, 4)  # type: ignore[index]
+    if points is not None:
+        made["gcps"] = points
+    return made
+
+
+def _is_turned(plan: Plan) -> bool:
+    """Whether axes point elsewhere than the source's, scaling and shifting apart."""
+    linear = np.linalg.lstsq(plan.source.affine[:-1, :-1], plan.exact[:-1, :-1], rcond=None)[0]
+    off = linear - np.diag(np.diag(linear))
+    return bool(np.abs(off).max() > 1e-6 * np.abs(linear).max() or np.any(np.diag(linear) < 0))
+
+
+def _read(
+    sample: Sample, segments: list[Segment]
+) -> tuple[Array, Array | None, NDArray[np.bool_] | None, list[Segment]]:
+    """Arrays of a sample; of a lazy one, only the window that the first segment needs."""
+    shape = sample.grid.shape
+    box = tuple((0, n) for n in shape)
+    lazy = isinstance(sample.image, LazyImage) or isinstance(sample.label, LazyImage)
+    first = segments[0].spatial if segments else None
+    if lazy and first is not None and first.channels is None:
+        box = input_box(first, shape, MARGIN)
+        shift = np.eye(len(shape) + 1)
+        shift[:-1, -1] = [-start for start, _ in box]
+        # Cut at a true border the window keeps it; elsewhere it reaches beyond what is seen.
+        local = SpatialMap(first.out_shape, fold((*first.parts, Affine(shift))), first.regrids)
+        segments = [Segment(local, segments[0].steps), *segments[1:]]
+    window = tuple(slice(a, b) for a, b in box)
+    valid = sample.valid
+    if isinstance(sample.image, LazyImage):
+        image, valid = sample.image.read(window), sample.image.read_valid(window)
+    else:
+        image = sample.image[(slice(None), *window)]
+        valid = None if valid is None else valid[(slice(None), *window)]
+    label = sample.label
+    if isinstance(label, LazyImage):
+        label = label.read(window)
+        label = label[0] if len(label) == 1 else label
+    elif label is not None:
+        label = label[(..., *window)]
+    if valid is not None and valid.all():
+        valid = None
+    return image, label, valid, segments
+
+
+def _moved(
+    spatial: SpatialMap,
+    image: Array,
+    valid: NDArray[np.bool_] | None,
+    label: Array | None,
+    fills: NDArray[np.float32],
+    label_fill: int,
+    plan: Plan,
+) -> tuple[Array, NDArray[np.bool_] | None, Array | None]:
+    """Image, validity and label through a map; validity is NaN in the image where resampled."""
+    if spatial.channels is None:
+        border = plan.roles.border
+        nodata = np.isnan(fills[0])
+        stored = np.where(np.isnan(fills), 0, fills) if image.dtype.kind != "f" else fills
+        new = copied(spatial, image, stored, border)
+        if new is not None:
+            beyond = nodata and border == "constant"
+            mask = valid
+            if mask is None and beyond:
+                mask = np.ones((1, *image.shape[1:]), bool)
+            mask = None if mask is None else copied(spatial, mask, not beyond, border)
+            mask = None if mask is None or mask.all() else mask
+            return new, mask, None if label is None else copied(spatial, label, label_fill, border)
+    out, new_label = resample_image(spatial, image, valid, label, fills, label_fill, plan.roles)
+    return out, None, new_label
+
+
+def _soft(
+    spatial: SpatialMap, soft: NDArray[np.float32], plan: Plan
+) -> NDArray[np.float32]:
+    """Class probabilities through a map; beyond the border everything is class 0."""
+    if spatial.channels is not None:
+        return soft
+    fills = np.zeros(len(soft), np.float32)
+    fills[0] = 1
+    new = copied(spatial, soft, fills, plan.roles.border)
+    if new is None:
+        new = resample_image(spatial, soft, None, None, fills, 0, plan.roles)[0]
+    return np.asarray(new, dtype=np.float32)
+
+
+def _working(
+    image: Array, valid: NDArray[np.bool_] | None, *, owned: bool
+) -> NDArray[np.float32]:
+    """Float32 image that may be changed, NaN where there is no data."""
+    if owned and image.dtype == np.float32:
+        out = image
+    else:
+        out = np.stack([as_float(c, None) for c in image])
+    if valid is not None:
+        out[np.broadcast_to(~valid, out.shape)] = np.nan
+    return out
+
+
+def _finished(
+    image: Array,
+    valid: NDArray[np.bool_] | None,
+    plan: Plan,
+    sample: Sample,
+    original: Array | None,
+    stored: np.dtype[Any],
+) -> tuple[Array, NDArray[np.bool_] | None]:
+    """Image in the dtype it leaves in, and its validity.
+
+    Integers come back as the integers they were stored in, rounded half to even and saturated,
+    unless the recipe changes the unit. Voxels without data hold what was stored there where
+    nothing moved (``original``), else the nodata value; where there is none, NaN or 0.
+    """
+    nodata = sample.meta.get("nodata")
+    computed = image.dtype == np.float32
+    if computed:
+        bad = np.isnan(image)
+        if bad.any():
+            valid = ~bad if valid is None else valid & ~bad
+            valid = valid[:1] if (valid == valid[:1]).all() else valid
+    invalid = None if valid is None else np.broadcast_to(~valid, image.shape)
+    integers = stored.kind in "iub" and not plan.changes_unit
+    if invalid is not None and original is None and (nodata is not None or integers):
+        image[invalid] = 0 if nodata is None else nodata
+    if integers and image.dtype != stored:
+        image = to_dtype(image, np.dtype(np.uint8) if stored.kind == "b" else stored)
+    elif not integers and not computed:
+        image = image.astype(np.float32)
+    if invalid is not None:
+        if original is not None and original.shape == image.shape and image.dtype == stored:
+            np.copyto(image, original, where=invalid)
+        if nodata is not None:
+            from medsataug.io.raster_write import nudge
+
+            nudge(image, ~invalid, nodata)
+    return image, valid

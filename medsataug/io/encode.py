@@ -1,0 +1,83 @@
+"""Values between memory and a file's dtype: rounding, saturation, and what a label may be."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsataug.errors import FormatError
+from medsataug.types import Array, Sample
+
+
+def to_dtype(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Round half to even and saturate to ``dtype``; NaN becomes 0 in an integer."""
+    if values.dtype == dtype:
+        return values
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    if values.dtype.kind in "iub":
+        if values.dtype.kind == "b":
+            return values.astype(dtype)
+        own = np.iinfo(values.dtype)
+        low, high = max(limits.min, own.min), min(limits.max, own.max)
+        return values.clip(low, high).astype(dtype)
+    # float32 holds integers of 24 bits; wider dtypes are rounded and compared in float64.
+    wide = values.astype(np.float64 if dtype.itemsize > 2 else values.dtype, copy=True)
+    np.rint(wide, out=wide)
+    wide[np.isnan(wide)] = 0
+    # 2**63 - 1 is not a float64: what reaches the limit is set to it, not converted.
+    top, bottom = wide >= limits.max, wide <= limits.min
+    wide[top | bottom] = 0
+    out = wide.astype(dtype)
+    out[top], out[bottom] = limits.max, limits.min
+    return out
+
+
+def not_nan(image: Array) -> NDArray[np.bool_] | None:
+    """Where ``image`` has a value, or None where it has one everywhere."""
+    # min() passes NaN on and, unlike isnan(), needs no array of its own.
+    if image.dtype.kind != "f" or not image.size or not np.isnan(image.min()):
+        return None
+    return ~np.isnan(image)
+
+
+def nan_where_invalid(sample: Sample) -> NDArray[np.bool_] | None:
+    """Return ``sample.valid`` where NaN is what its file says for "no data", else None."""
+    nodata = sample.meta.get("nodata")
+    return sample.valid if isinstance(nodata, float) and math.isnan(nodata) else None
+
+
+def integral(values: Array, path: Path) -> NDArray[Any]:
+    """Classes stored as floats, as the smallest of uint8, int16 and int32 that holds them.
+
+    Integers are returned as they are.
+
+    Raises
+    ------
+    FormatError
+        Where a value is not a whole number that fits.
+    """
+    if values.dtype.kind in "iu":
+        return values
+    if values.dtype.kind == "b":
+        return values.view(np.uint8)
+    limits = np.iinfo(np.int32)
+    whole = np.isfinite(values) & (values == np.rint(values))
+    whole &= (values >= limits.min) & (values <= limits.max)
+    if not whole.all():
+        odd = values[~whole].flat[0]
+        raise FormatError(
+            f"{path}: a label holds whole numbers, this one holds {odd}; load it as an image, or "
+            "store its classes as integers (with a nodata value for what is not labelled)"
+        )
+    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    for dtype in (np.uint8, np.int16):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return values.astype(dtype)
+    return values.astype(np.int32)

@@ -1,0 +1,193 @@
+"""Pipelines: a list of transforms, from a recipe or from Python, and the plan for a sample."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+
+from medsataug import recipes
+from medsataug.draws import Draws
+from medsataug.errors import ConfigError, MedSatAugError
+from medsataug.plan import Plan, fold
+from medsataug.roles import Roles, ignored, is_raster
+from medsataug.transforms.base import State, Step, Transform, ValueTransform, config_error
+from medsataug.types import Array, Sample
+
+Transforms = Annotated[
+    tuple[Transform, ...],
+    BeforeValidator(lambda given: recipes.read_transforms(given, "transforms")),
+    PlainSerializer(lambda given: [recipes.plain_transform(t) for t in given]),
+]
+
+
+class Pipeline(BaseModel):
+    """Transforms in the user's order, and how images and labels are resampled.
+
+    Parameters
+    ----------
+    transforms : list of transforms, or of ``{name: {field: value}}``
+    name, description : str
+    geometry : {"auto", "moved", "exact"}
+        ``moved``: anatomy moves inside its grid; only crops, pads, patches and resampling change
+        the affine. ``exact``: the affine follows every matrix. ``auto``: exact for rasters,
+        moved for the rest.
+    georef : {"auto", "exact", "drop", "gcps"}
+        What a raster is written with; see `medsataug.io.georef.place`.
+    interpolation : {"linear", "cubic", "nearest"}
+    label_interpolation : {"vote", "nearest"}
+    border : {"constant", "edge", "reflect"}
+    fill, label_fill : number or "auto"
+    antialias : bool
+        Whether shrinking by more than 1.5 averages.
+
+    Raises
+    ------
+    ConfigError
+        Naming the place, such as ``transforms[2] Gamma.exponent``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    name: str = ""
+    description: str = ""
+    geometry: Literal["auto", "moved", "exact"] = "auto"
+    georef: Literal["auto", "exact", "drop", "gcps"] = "auto"
+    interpolation: Literal["linear", "cubic", "nearest"] = "linear"
+    label_interpolation: Literal["vote", "nearest"] = "vote"
+    border: Literal["constant", "edge", "reflect"] = "constant"
+    fill: float | Literal["auto"] = "auto"
+    label_fill: int | Literal["auto"] = "auto"
+    antialias: bool = True
+    transforms: Transforms = ()
+
+    def __init__(self, transforms: Sequence[Any] = (), **settings: Any) -> None:
+        try:
+            super().__init__(transforms=transforms, **settings)
+        except ValidationError as error:
+            raise config_error(type(self), error) from None
+
+    @classmethod
+    def load(cls, name: str | os.PathLike[str]) -> Pipeline:
+        """Read a packaged recipe by its name, or a YAML file."""
+        return recipes.load(name if isinstance(name, str) else Path(name))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the recipe as YAML; `load` gives the same pipeline back."""
+        Path(path).write_text(recipes.text(self), encoding="utf-8")
+        return Path(path)
+
+    def changed(self, **settings: Any) -> Pipeline:
+        """Return the pipeline with some settings changed."""
+        given = {n: getattr(self, n) for n in self.model_fields_set} | settings
+        return type(self)(**given)
+
+    def with_patch(self, size: Sequence[int]) -> Pipeline:
+        """Return the pipeline with a random patch after its last spatial transform.
+
+        Deformations then span the whole image, and only the patch is computed.
+        """
+        from medsataug.transforms.patch import Patch
+
+        one = size[0] if len(size) == 1 else tuple(size)
+        spatial = [i for i, t in enumerate(self.transforms) if not isinstance(t, ValueTransform)]
+        at = spatial[-1] + 1 if spatial else 0
+        return self.changed(
+            transforms=(*self.transforms[:at], Patch(size=one), *self.transforms[at:])
+        )
+
+    def plan(
+        self, sample: Sample, seed: int | None = None, index: int = 0, progress: float = 0.0
+    ) -> Plan:
+        """Draw every number for one sample. No voxel is changed.
+
+        Parameters
+        ----------
+        sample : Sample
+        seed : int, optional
+            Drawn where it is None.
+        index : int
+            Number of the copy: other indices give other draws.
+        progress : float
+            Of the training, 0 to 1, for schedules.
+        """
+        if seed is None:
+            seed = secrets.randbits(32)
+        exact = self.geometry == "exact" or (self.geometry == "auto" and is_raster(sample))
+        state = State.of(sample, "exact" if exact else "moved", progress)
+        state.ignore = ignored(sample)
+        key = sample.key
+        occurrences: dict[str, int] = {}
+        steps: list[Step] = []
+        drawn: list[tuple[str, dict[str, str]]] = []
+        for number, transform in enumerate(self.transforms):
+            name = type(transform).__name__
+            occurrence = occurrences[name] = occurrences.get(name, -1) + 1
+            draws = Draws(seed, key, index, transform.key or f"{name} {occurrence}")
+            try:
+                made = transform.steps(draws, state)
+            except MedSatAugError as error:
+                raise type(error)(f"transforms[{number}] {error}") from None
+            for step in made:
+                state.follow(step)
+            steps += made
+            if made:
+                drawn.append((name, draws.log))
+        return Plan(
+            segments=fold(steps, sample.grid.shape),
+            source=sample.grid,
+            grid=state.grid,
+            exact=state.exact,
+            channels=tuple(c.name for c in sample.channels),  # type: ignore[union-attr]
+            sample=key,
+            seed=seed,
+            index=index,
+            roles=Roles(
+                self.interpolation, self.label_interpolation, self.border, self.fill,
+                self.label_fill, self.antialias,
+            ),
+            drawn=tuple(drawn),
+            geometry=state.geometry,
+            georef=self.georef,
+            recipe=self.name,
+            changes_unit=any(_changes_unit(t) for t in self.transforms),
+            progress=progress,
+        )  # fmt: skip
+
+    def __call__(
+        self,
+        sample: Sample | None = None,
+        *,
+        image: Array | None = None,
+        label: Array | None = None,
+        valid: Array | None = None,
+        axes: str | None = None,
+        spacing: Sequence[float] | None = None,
+        id: str = "",
+        seed: int | None = None,
+        index: int = 0,
+        progress: float = 0.0,
+    ) -> Sample:
+        """Plan and carry out: the same inputs give the same bytes.
+
+        Give a sample, or arrays: an image with its ``axes`` (``"CYX"``, ``"ZYX"``, …), and a
+        label. The result's ``image`` is (C, [Z,] Y, X).
+        """
+        if sample is None:
+            if image is None:
+                raise ConfigError("a Sample, or image= with axes=, is needed")
+            sample = Sample(
+                image=image, label=label, valid=valid, axes=axes, spacing=spacing, id=id
+            )
+        elif image is not None or label is not None:
+            raise ConfigError("give a Sample or arrays, not both")
+        return self.plan(sample, seed, index, progress)(sample)
+
+
+def _changes_unit(transform: Transform) -> bool:
+    children = getattr(transform, "transforms", ())
+    return type(transform).changes_unit or any(_changes_unit(c) for c in children)

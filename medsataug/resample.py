@@ -1,0 +1,336 @@
+"""One resampling: image, label and validity through one and the same positions.
+
+Positions are computed block by block (some rows of a plane) into small buffers that all
+channels and labels share; no array the size of a dense field ever exists. Maps that only turn,
+mirror, crop and pad copy voxels instead.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsataug import threads
+from medsataug.errors import ConfigError
+from medsataug.facts import native
+from medsataug.kernels import coords, gather, positions, vote
+from medsataug.maps import Affine, Displacement, SpatialMap, shrink_factors, signed_permutation
+from medsataug.roles import Roles
+from medsataug.types import Array
+
+#: Voxels of a block: its positions (24 bytes each) stay in the second-level cache.
+BLOCK = 2**14
+BORDERS = {"constant": gather.CONSTANT, "edge": gather.EDGE, "reflect": gather.REFLECT}
+#: Source types the kernels read as they are.
+NATIVE = ("float32", "uint8", "int16", "uint16")
+_LINEAR = {2: gather.linear_2d, 3: gather.linear_3d}
+_CUBIC = {2: gather.cubic_2d, 3: gather.cubic_3d}
+_MASKED = {2: gather.masked_2d, 3: gather.masked_3d}
+_VOTE = {2: vote.vote_2d, 3: vote.vote_3d}
+_NEAREST = {2: vote.nearest_2d, 3: vote.nearest_3d}
+_DISPLACE = {2: coords.displace_2d, 3: coords.displace_3d}
+
+
+def kernel_source(channel: Array) -> Array:
+    """Channel as kernels read it.
+
+    Raises
+    ------
+    ConfigError
+        For integers that float32 cannot hold.
+    """
+    array = native(channel)
+    if array.dtype.name in NATIVE:
+        return array
+    if array.dtype.kind in "iu" and array.dtype.itemsize > 2 and array.size:
+        largest = max(abs(int(array.min())), abs(int(array.max())))
+        if largest > 2**24:
+            raise ConfigError(
+                f"image: {array.dtype} values up to {largest} do not fit the 24 bits that are "
+                "interpolated exactly; rescale them, or pass them as a label if they are one"
+            )
+    return array.astype(np.float32)
+
+
+@dataclass
+class Block:
+    """Positions of some output rows: integer part, fraction, and whether rows lie inside."""
+
+    start: int
+    stop: int
+    nx: int
+    owner: int
+    idx: NDArray[np.int32]
+    frac: NDArray[np.float32]
+    inside: NDArray[np.uint8]
+
+
+class Positions:
+    """Source positions of a map, block by block; chooses the cheapest kernel that fits."""
+
+    def __init__(self, spatial: SpatialMap, shape: Sequence[int], antialias: bool) -> None:
+        self.out_shape = spatial.out_shape
+        self.ndim = len(self.out_shape)
+        self.shape = np.asarray(shape, dtype=np.int64)
+        factors = shrink_factors(spatial) if antialias else (1,) * self.ndim
+        self.factors = np.asarray(factors, dtype=np.int64)
+        self.owner = int(np.prod(factors))
+        self._parts = spatial.parts
+        self._fill = self._choose()
+        self._buffers = threading.local()
+        self.nx = self.out_shape[-1]
+        rows = max(1, BLOCK // (self.nx * self.owner))
+        planes = self.out_shape[0] if self.ndim == 3 else 1
+        ny = self.out_shape[-2]
+        self.blocks = [
+            (z, y, min(rows, ny - y)) for z in range(planes) for y in range(0, ny, rows)
+        ]
+
+    def block(self, z: int, y: int, rows: int) -> Block:
+        """Positions of ``rows`` rows from row ``y`` of plane ``z``."""
+        kept = self._buffers.__dict__
+        if rows not in kept:
+            n = rows * self.nx * self.owner
+            kept[rows] = (
+                np.empty((self.ndim, n), np.int32),
+                np.empty((self.ndim, n), np.float32),
+                np.empty(rows, np.uint8),
+            )
+        idx, frac, inside = kept[rows]
+        self._fill(z, y, idx, frac, inside)
+        start = (z * self.out_shape[-2] + y) * self.nx
+        return Block(start, start + rows * self.nx, self.nx, self.owner, idx, frac, inside)
+
+    def _choose(self) -> Callable[..., None]:
+        """Return the kernel for the parts: a matrix, an aligned lattice, or any chain."""
+        n, parts = self.ndim, self._parts
+        eye = np.eye(n + 1)
+        matrices = [p.matrix for p in parts if isinstance(p, Affine)]
+        flat = all(np.array_equal(m[n], eye[n]) for m in matrices)
+        bent = [i for i, p in enumerate(parts) if isinstance(p, Displacement)]
+        if self.owner == 1 and flat and not bent:
+            m = np.ascontiguousarray((matrices[0] if matrices else eye)[:n])
+            kernel = coords.affine_3d if n == 3 else coords.affine_2d
+            return self._rows(kernel, (m,))
+        if self.owner == 1 and flat and len(bent) == 1:
+            before = parts[bent[0] - 1].matrix if bent[0] else eye  # type: ignore[union-attr]
+            after = parts[-1].matrix if bent[0] < len(parts) - 1 else eye  # type: ignore[union-attr]
+            part = parts[bent[0]]
+            assert isinstance(part, Displacement)
+            if np.array_equal(before[:n, :n], np.diag(np.diag(before[:n, :n]))):
+                scale = np.diag(before[:n, :n]) / part.spacing
+                offset = (before[:n, n] - part.origin) / part.spacing
+                m = np.ascontiguousarray((after @ before)[:n])
+                linear = np.ascontiguousarray(after[:n, :n])
+                kernel = coords.lattice_3d if n == 3 else coords.lattice_2d
+                return self._rows(kernel, (part.controls, scale, offset, m, linear))
+        return self._chain
+
+    def _rows(self, kernel: Any, given: tuple[Any, ...]) -> Callable[..., None]:
+        planar = self.ndim == 2
+
+        def fill(z: int, y: int, idx: Array, frac: Array, inside: Array) -> None:
+            where = (y,) if planar else (float(z), y)
+            kernel(*given, *where, self.out_shape[-1], self.shape, idx, frac, inside)
+
+        return fill
+
+    def _chain(self, z: int, y: int, idx: Array, frac: Array, inside: Array) -> None:
+        pos = np.empty(idx.shape)
+        first = np.array([z, y, 0][-self.ndim :], dtype=np.float64)
+        positions.sub_positions(first, self.nx, self.factors, pos)
+        for part in self._parts:
+            if isinstance(part, Affine):
+                coords.transform(np.ascontiguousarray(part.matrix), pos)
+            else:
+                _DISPLACE[self.ndim](part.controls, part.origin, part.spacing, pos)
+        coords.split(pos, self.nx * self.owner, self.shape, idx, frac, inside)
+
+
+def resample_image(
+    spatial: SpatialMap,
+    image: Array,
+    valid: NDArray[np.bool_] | None,
+    label: Array | None,
+    fills: NDArray[np.float32],
+    label_fill: int,
+    roles: Roles,
+) -> tuple[NDArray[np.float32], Array | None]:
+    """Carry image and label through ``spatial``.
+
+    Parameters
+    ----------
+    image : (C, [Z,] Y, X) array
+    valid : bool array of one or C channels, or None
+    label : (L, [Z,] Y, X) integer array, or None
+    fills : (C,) float32
+        Value beyond the border; NaN is nodata.
+
+    Returns
+    -------
+    image : (C, *out_shape) float32, NaN where there is no data
+    label : (L, *out_shape) of the label's dtype, or None
+    """
+    positions_of = Positions(spatial, image.shape[1:], roles.antialias)
+    moving = range(len(image)) if spatial.channels is None else spatial.channels
+    out = np.empty((len(image), *spatial.out_shape), np.float32)
+    for c in set(range(len(image))) - set(moving):
+        out[c] = as_float(image[c], None if valid is None else valid[min(c, len(valid) - 1)])
+    jobs: list[Callable[[Block], None]] = [
+        _channel_job(image[c], valid, c, fills[c], roles, out[c]) for c in moving
+    ]
+    new_label = None
+    if label is not None:
+        new_label = label if spatial.channels is not None else np.empty(
+            (len(label), *spatial.out_shape), label.dtype
+        )  # fmt: skip
+        if spatial.channels is None:
+            jobs += [
+                _label_job(label[i], label_fill, roles, new_label[i]) for i in range(len(label))
+            ]
+
+    def work(at: tuple[int, int, int]) -> None:
+        block = positions_of.block(*at)
+        for job in jobs:
+            job(block)
+
+    threads.run(work, positions_of.blocks)
+    return out, new_label
+
+
+def _channel_job(
+    channel: Array, valid: Array | None, number: int, fill: Any, roles: Roles, out: Array
+) -> Callable[[Block], None]:
+    mask = None if valid is None else native(valid[min(number, len(valid) - 1)])
+    sampled, flat = _sampler(channel, mask, np.float32(fill), roles), out.reshape(-1)
+
+    def job(block: Block) -> None:
+        into = flat[block.start : block.stop]
+        if block.owner == 1:
+            sampled(block, into)
+            return
+        fine = np.empty(len(into) * block.owner, np.float32)
+        sampled(block, fine)
+        positions.mean_of(fine, block.owner, into)
+
+    return job
+
+
+def _sampler(
+    channel: Array, mask: Array | None, fill: np.float32, roles: Roles
+) -> Callable[[Block, Array], None]:
+    """Return what fills an array with one channel's values at a block's positions."""
+    ndim, border = channel.ndim, BORDERS[roles.border]
+    if roles.interpolation == "nearest":
+        whole = as_float(channel, mask)  # an integer source could not say NaN
+        return lambda b, into: _NEAREST[ndim](whole, b.idx, b.frac, border, fill, into)
+    if mask is None or roles.interpolation == "cubic":
+        kernel = (_CUBIC if roles.interpolation == "cubic" else _LINEAR)[ndim]
+        src = kernel_source(channel) if mask is None else as_float(channel, mask)
+        return lambda b, into: kernel(
+            src, b.idx, b.frac, b.nx * b.owner, b.inside, border, fill, into
+        )
+    src, nan = kernel_source(channel), np.float32(np.nan)
+    data = np.float32(0.0 if np.isnan(fill) else 1.0)  # whether the border counts as data
+
+    def masked(b: Block, into: Array) -> None:
+        weight = np.empty(len(into), np.float32)
+        _MASKED[ndim](
+            src, mask, b.idx, b.frac, b.nx * b.owner, border, fill, data, into, weight
+        )
+        np.copyto(into, nan, where=weight < 0.5)
+
+    return masked
+
+
+def _label_job(label: Array, fill: int, roles: Roles, out: Array) -> Callable[[Block], None]:
+    src, ndim, border = native(label), label.ndim, BORDERS[roles.border]
+    flat, filled = out.reshape(-1), src.dtype.type(fill)
+
+    def job(block: Block) -> None:
+        into = flat[block.start : block.stop]
+        if roles.label_interpolation == "nearest" and block.owner == 1:
+            _NEAREST[ndim](src, block.idx, block.frac, border, filled, into)
+        elif roles.label_interpolation == "nearest":
+            # The middle sub-position stands for the voxel.
+            middle = slice(block.owner // 2, None, block.owner)
+            idx, frac = (np.ascontiguousarray(a[:, middle]) for a in (block.idx, block.frac))
+            _NEAREST[ndim](src, idx, frac, border, filled, into)
+        else:
+            _VOTE[ndim](
+                src, block.idx, block.frac, block.nx, block.inside, border, filled, block.owner, into
+            )
+
+    return job
+
+
+def as_float(channel: Array, valid: Array | None) -> NDArray[np.float32]:
+    """Float32 copy of a channel, NaN where it is not valid."""
+    out = kernel_source(channel).astype(np.float32)
+    if valid is not None:
+        out[~valid] = np.nan
+    return out
+
+
+def copied(spatial: SpatialMap, array: Array, fill: Any, border: str) -> Array | None:
+    """(K, …) ``array`` through a map that moves whole voxels only; None for any other map.
+
+    Values are copied, never computed. Beyond the border stands ``fill``, or what ``border`` says.
+    """
+    if any(isinstance(p, Displacement) for p in spatial.parts):
+        return None
+    found = signed_permutation(spatial.matrix)
+    if found is None:
+        return None
+    axes, signs, offsets = found
+    inside: list[slice] = [slice(None)] * len(axes)
+    takes: list[slice] = []
+    whole = True
+    for k, n in enumerate(array.shape[1:]):
+        m = spatial.out_shape[axes[k]]
+        # Output indices whose source lies in 0 … n − 1.
+        low, high = (-offsets[k], n - 1 - offsets[k]) if signs[k] > 0 else (
+            offsets[k] - n + 1, offsets[k])  # fmt: skip
+        start, stop = max(low, 0), max(min(high, m - 1) + 1, max(low, 0))
+        whole &= (start, stop) == (0, m)
+        inside[axes[k]] = slice(start, stop)
+        first = signs[k] * start + offsets[k]
+        end = first + signs[k] * (stop - start)
+        takes.append(slice(first, end if end >= 0 else None, signs[k]) if stop > start else slice(0, 0))
+    turned = (0, *(1 + axes.index(a) for a in range(len(axes))))
+    if not whole and border != "constant":
+        return _bordered(array, axes, signs, offsets, spatial.out_shape, border).transpose(turned)
+    part = array[(slice(None), *takes)].transpose(turned)
+    if whole:
+        return np.ascontiguousarray(part) if part.base is not None else part.copy()
+    out = np.empty((len(array), *spatial.out_shape), array.dtype)
+    fills = np.broadcast_to(fill, (len(array),))
+    for into, value, source in zip(out, fills, part, strict=True):
+        into[...] = value
+        into[tuple(inside)] = source
+    return out
+
+
+def _bordered(
+    array: Array,
+    axes: list[int],
+    signs: list[int],
+    offsets: list[int],
+    out_shape: tuple[int, ...],
+    border: str,
+) -> Array:
+    indices = [np.arange(len(array))]
+    for k, n in enumerate(array.shape[1:]):
+        i = signs[k] * np.arange(out_shape[axes[k]]) + offsets[k]
+        if border == "edge":
+            i = np.clip(i, 0, n - 1)
+        else:
+            i = i % (2 * n)
+            i = np.where(i < n, i, 2 * n - 1 - i)
+        indices.append(i)
+    return np.asarray(array[np.ix_(*indices)])

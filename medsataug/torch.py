@@ -1,0 +1,110 @@
+"""A PyTorch dataset: cases in, augmented tensors out, the same whatever the workers.
+
+PyTorch is imported here and nowhere else; install it with ``medsataug[torch]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset as TorchDataset
+
+from medsataug.errors import ConfigError
+from medsataug.io import load
+from medsataug.pipeline import Pipeline
+from medsataug.types import Sample
+
+#: What a case may be given as: a sample, an image path, or (image path(s), label path).
+Case = Sample | str | tuple[Any, Any]
+
+
+class Dataset(TorchDataset[dict[str, torch.Tensor]]):
+    """Augmented cases for a `torch.utils.data.DataLoader`.
+
+    What an item is depends on (seed, epoch, index) alone: neither the number of workers nor the
+    order in which they ask changes a byte.
+
+    Parameters
+    ----------
+    cases : sequence of Sample, path, or (image path or paths, label path)
+        Paths are loaded when asked for, in the worker that asks.
+    pipeline : Pipeline, str or None
+        A pipeline, or a recipe's name or file; None gives the cases as they are.
+    seed : int
+    repeat : int
+        Items of one case in an epoch, such as patches of one volume.
+    cache : bool
+        Keep loaded cases (and what is known of them) in memory.
+
+    Notes
+    -----
+    An item is ``{"image": (C, [Z,] Y, X) float32, "label": ([L,] [Z,] Y, X) int64}``, and
+    ``"valid"`` (bool) where the image has voxels without data. Call `set_epoch` before each
+    epoch; with ``persistent_workers=True`` workers do not see it, so leave that off.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        pipeline: Pipeline | str | None = None,
+        *,
+        seed: int = 0,
+        repeat: int = 1,
+        cache: bool = True,
+    ) -> None:
+        if not cases or repeat < 1:
+            raise ConfigError(f"Dataset: {len(cases)} cases repeated {repeat} times; 1 or more each")
+        self.cases = list(cases)
+        self.pipeline = Pipeline.load(pipeline) if isinstance(pipeline, str) else pipeline
+        self.seed, self.repeat, self.cache = seed, repeat, cache
+        self.epoch = 0
+        self._kept: dict[int, Sample] = {}
+
+    def set_epoch(self, epoch: int) -> None:
+        """Other draws for every item."""
+        self.epoch = int(epoch)
+
+    def __len__(self) -> int:
+        return len(self.cases) * self.repeat
+
+    def sample(self, index: int) -> Sample:
+        """Return the augmented sample of an item, with its grid and record."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"item {index} of {len(self)}")
+        case = self._case(index // self.repeat)
+        if self.pipeline is None:
+            return case
+        return self.pipeline(case, seed=self.seed, index=self.epoch * len(self) + index)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        out = self.sample(index)
+        image = np.ascontiguousarray(np.asarray(out.image), dtype=np.float32)
+        item = {"image": torch.from_numpy(image)}
+        if out.label is not None:
+            item["label"] = torch.from_numpy(np.asarray(out.label).astype(np.int64))
+        if out.valid is not None or _may_lack_data(self._case(index // self.repeat)):
+            valid = np.ones(image.shape, bool) if out.valid is None else out.valid
+            item["valid"] = torch.from_numpy(np.array(np.broadcast_to(valid, image.shape)))
+        return item
+
+    def _case(self, number: int) -> Sample:
+        if number in self._kept:
+            return self._kept[number]
+        case = self.cases[number]
+        if not isinstance(case, Sample):
+            image, label = case if isinstance(case, tuple) else (case, None)
+            # Its number is its name: another folder or machine gives the same draws.
+            case = load(image, label, id=f"case {number}")
+        elif not case.id:
+            case = case.replace(id=f"case {number}")
+        if self.cache:
+            self._kept[number] = case
+        return case
+
+
+def _may_lack_data(case: Sample) -> bool:
+    """Whether all items of a case say where there is data, so that they can be batched."""
+    return case.valid is not None or case.meta.get("nodata") is not None

@@ -1,0 +1,180 @@
+"""Smooth random deformation that does not fold."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsataug.draws import Draws
+from medsataug.errors import ConfigError
+from medsataug.maps import Displacement, SpatialMap
+from medsataug.ranges import METRES, Length, PositiveLengthPerAxis, Range
+from medsataug.transforms._lattice import FOLD_FREE, displacement, layout, peak, unit_m
+from medsataug.transforms.base import Cases, State, Step, Transform
+
+#: Part of the fold-free limit that every draw can reach as its greatest displacement.
+_REACH = 0.8
+_TRIES = 64
+
+
+class Elastic(Transform):
+    """Bend the content smoothly, like soft tissue or uneven terrain.
+
+    A cubic B-spline of a coarse lattice of random control displacements that spans the frame.
+    ``magnitude`` is the greatest displacement that occurs (Euclidean, in true lengths where voxel
+    sizes are known). It cannot fold: control displacements stay below the bound of Choi and Lee.
+
+    Parameters
+    ----------
+    spacing : length, or one for each of x, y, z
+        Distance of control points, at least 2 voxels; large bends limbs, small ripples skin.
+    magnitude : range of lengths
+    in_plane : bool
+        Whether a volume is deformed within its slices (y, x), all in the same way (for thick
+        slices).
+    compose : bool
+        Reach magnitudes beyond the fold-free limit by several bounded steps.
+
+    Raises
+    ------
+    ConfigError
+        Where ``magnitude`` passes the largest allowed for this spacing, which it names.
+
+    Source: Rueckert et al., IEEE TMI 18 (1999) for the lattice; Choi and Lee, Graphical Models
+    62 (2000), for the bound; Rueckert et al., MICCAI (2006), for composition.
+    """
+
+    cases: ClassVar[Cases] = Cases(
+        zero={"magnitude": 0}, full={"spacing": 8, "magnitude": 2, "compose": True}
+    )
+
+    spacing: PositiveLengthPerAxis = Range.of(32)
+    magnitude: Length = Range.of((0, 5))
+    in_plane: bool = False
+    compose: bool = False
+
+    def sample(self, draws: Draws, state: State) -> tuple[Step, ...]:
+        """Draw the controls, then scale them to the magnitude."""
+        size = unit_m(state.grid)
+        wanted = draws.draw("magnitude", self.magnitude)
+        if self.magnitude.unit:
+            if state.grid.spacing_m is None:
+                state.voxels(self.magnitude, draws, "Elastic.magnitude")  # says what is missing
+            in_size = METRES[self.magnitude.unit]
+        else:
+            in_size = float(size.min())  # a voxel is one of the finest axis
+        spacing_vox = state.voxels(self.spacing, draws, "spacing")
+        spacing_vox[spacing_vox == 0] = 32
+        if spacing_vox.min() < 2 * (1 - 1e-6):
+            raise ConfigError(
+                f"Elastic.spacing: {np.round(spacing_vox, 2).tolist()} voxels along "
+                f"{list('zyx'[-state.ndim :])}; at least 2 voxels expected"
+            )
+        cells, origin, spacing = layout(state.grid.shape, spacing_vox)
+        free = np.ones(state.ndim, bool)
+        if self.in_plane and state.ndim == 3:
+            free[0], cells = False, (1, *cells[1:])
+            spacing[0] = state.grid.shape[0]
+        limit = spacing / FOLD_FREE[state.ndim]
+        reach = _REACH * float((limit * size)[free].min())
+        steps = self._check(reach / in_size)
+        target = wanted * in_size
+        if target == 0:
+            return ()
+        controls = _controls(draws, cells, free, size, limit, target / steps)
+        if steps > 1:
+            controls = _tuned(controls, origin, spacing, size, limit, steps, target)
+        part = displacement(controls, origin, spacing)
+        return (SpatialMap(state.grid.shape, (part,) * steps),)
+
+    def _check(self, reach: float) -> int:
+        """Number of steps for the greatest magnitude; an error where one is too few."""
+        greatest = self.magnitude.bounds[1]
+        steps = max(1, math.ceil(greatest / reach * (1 - 1e-9)))
+        if steps > 1 and not self.compose:
+            unit = self.magnitude.unit or " voxels"
+            raise ConfigError(
+                f"Elastic.magnitude: {self.magnitude} could fold with this spacing; the largest "
+                f"allowed is {math.floor(reach * 1000) / 1000:g}{unit}. Enlarge spacing, or set "
+                "compose=true to build it from several steps"
+            )
+        if not math.isfinite(greatest) or steps > 16:
+            raise ConfigError(
+                f"Elastic.magnitude: {self.magnitude} is more than 16 steps of {reach:.4g}; "
+                "enlarge spacing or make the magnitude smaller"
+            )
+        return steps
+
+
+def _controls(
+    draws: Draws,
+    cells: tuple[int, ...],
+    free: NDArray[np.bool_],
+    size: NDArray[np.float64],
+    limit: NDArray[np.float64],
+    target: float,
+) -> NDArray[np.float64]:
+    """(N, …) controls in voxels under ``limit`` whose peak is ``target``.
+
+    Where scaling alone would pass the limit, controls at the limit are held there and the rest
+    grow on; a draw that cannot reach the target at all is drawn again.
+    """
+    n = len(cells)
+    wide = (-1, *[1] * n)
+    bound = (limit * (1 - 1e-6)).reshape(wide)
+    for _ in range(_TRIES):
+        unit = draws.uniforms(n, *(c + 3 for c in cells))
+        if not free[0]:
+            unit[:, :] = unit[:, :1]  # the same on every slice
+        unit[~free] = 0
+        unit /= size.reshape(wide)
+        scale = target / peak(unit, size)
+        controls = unit * scale
+        if np.all(np.abs(controls) <= bound):
+            return _rounded(controls)
+        most = np.clip(unit * 1e12, -bound, bound)
+        if peak(most, size) < target:
+            continue
+        for _ in range(40):
+            controls = np.clip(unit * scale, -bound, bound)
+            short = target / peak(controls, size)
+            scale *= short * short
+            if abs(short - 1) < 2e-3:
+                return _rounded(controls)
+    raise ConfigError(
+        "Elastic: this lattice is too small for the magnitude asked; make spacing or magnitude "
+        "smaller"
+    )
+
+
+def _rounded(controls: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Controls to a millionth of a voxel: the same on every machine."""
+    return np.asarray(np.round(controls, 6))
+
+
+def _tuned(
+    controls: NDArray[np.float64],
+    origin: NDArray[np.float64],
+    spacing: NDArray[np.float64],
+    size: NDArray[np.float64],
+    limit: NDArray[np.float64],
+    steps: int,
+    target: float,
+) -> NDArray[np.float64]:
+    """Controls scaled so that ``steps`` of them in a row displace by ``target`` at most."""
+    axes = [np.arange(2 * (c - 3) + 1) / 2 for c in controls.shape[1:]]
+    start = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+    start = origin + start * spacing
+    allowed = float((limit.reshape(-1, *[1] * len(limit)) / np.abs(controls).clip(1e-12)).min())
+    scale = 1.0
+    for _ in range(4):
+        part: Displacement = displacement(controls * scale, origin, spacing)
+        points = start
+        for _ in range(steps):
+            points = part(points)
+        reached = float(np.linalg.norm((points - start) * size, axis=1).max())
+        scale = min(scale * target / reached, allowed * (1 - 1e-6))
+    return _rounded(controls * scale)
