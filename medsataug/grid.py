@@ -7,7 +7,8 @@ its rows in world order (x, y, z). Index coordinates name voxel *centres*.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,21 +76,35 @@ class Grid:
         """Number of index axes, 2 or 3."""
         return len(self.shape)
 
-    @property
+    @cached_property
     def physical(self) -> NDArray[np.float64]:
         """(W, N) linear part of the affine in metres, or in voxels when sizes are unknown."""
         linear = self.affine[:-1, :-1]
         return linear if self.metres is None else np.asarray(self.metres)[:, None] * linear
 
-    @property
+    @cached_property
     def spacing(self) -> NDArray[np.float64]:
         """(N,) world units from one voxel to the next along each array axis."""
         return np.asarray(np.linalg.norm(self.affine[:-1, :-1], axis=0))
 
-    @property
+    @cached_property
     def spacing_m(self) -> NDArray[np.float64] | None:
         """(N,) voxel size in metres, or None when unknown."""
         return None if self.metres is None else np.asarray(np.linalg.norm(self.physical, axis=0))
+
+    @cached_property
+    def frame(self) -> NDArray[np.float64]:
+        """(N, N) map from index steps to an orthonormal frame along the array's axes.
+
+        Lengths are true in it, up to one common factor. It is the orthonormal polar factor of
+        the affine with unit columns; for axes at right angles the map is diagonal.
+        """
+        lengths = np.linalg.norm(self.physical, axis=0)
+        u, _, vt = np.linalg.svd(self.physical / lengths, full_matrices=False)
+        local = (u @ vt).T @ self.physical / lengths.min()
+        diagonal = np.diag(np.diag(local))
+        near = np.abs(local - diagonal).max() < 1e-9 * np.abs(local).max()
+        return np.asarray(diagonal if near else local)
 
     @property
     def orientation(self) -> str | None:
@@ -141,7 +156,7 @@ class Grid:
 
     def moved(self, src_from_dst: NDArray[np.float64], shape: Sequence[int]) -> Grid:
         """Grid of an array of ``shape`` whose index ``i`` shows ``src_from_dst @ i`` of this."""
-        return replace(self, shape=tuple(shape), affine=self.affine @ src_from_dst)
+        return Grid(tuple(shape), self.affine @ src_from_dst, self.world, self.metres)
 
     def world_of(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """(P, W) world coordinates of (P, N) index coordinates."""

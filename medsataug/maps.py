@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -194,7 +194,16 @@ class SpatialMap:
 
 
 def _newton(part: Displacement, target: Points, tolerance: float) -> Points:
-    x = 2 * target - part(target)
+    from medsataug.kernels.lattice import contract_2d, contract_3d
+
+    # Where nothing folds steeply, x ← target − D(x) contracts: cheap rounds before Newton's.
+    contract = contract_2d if target.shape[1] == 2 else contract_3d
+    start = np.ascontiguousarray(target.T, dtype=np.float64)
+    rounds = start.copy()
+    contract(part.controls, part.origin, part.spacing, start, 12, rounds)
+    x = np.ascontiguousarray(rounds.T)
+    lost = ~(np.abs(x - target) <= part.bound + 1).all(axis=1)
+    x[lost] = target[lost]
     error = np.full(len(x), np.inf)
     for _ in range(30):
         miss = part(x) - target
@@ -218,21 +227,25 @@ def fold(parts: Sequence[Part]) -> tuple[Part, ...]:
             folded[-1] = Affine(part.matrix @ folded[-1].matrix)
         else:
             folded.append(part)
-    return tuple(
-        p
-        for p in folded
-        if not (isinstance(p, Affine) and np.array_equal(p.matrix, np.eye(len(p.matrix))))
-    )
+    return tuple(p for p in folded if not (isinstance(p, Affine) and _is_eye(p.matrix)))
+
+
+_EYES = {n: np.eye(n) for n in (3, 4)}
+
+
+def _is_eye(matrix: Matrix) -> bool:
+    return bool((matrix == _EYES[len(matrix)]).all())
 
 
 def compose(first: SpatialMap, second: SpatialMap) -> SpatialMap:
     """Return the map of ``first`` then ``second``, in the order of the data."""
     if first.channels != second.channels:
         raise ConfigError("maps of different channels do not fold")
-    return replace(
-        second,
-        parts=fold(second.parts + first.parts),
-        regrids=first.regrids or second.regrids,
+    return SpatialMap(
+        second.out_shape,
+        fold(second.parts + first.parts),
+        first.regrids or second.regrids,
+        second.channels,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -81,6 +82,11 @@ class Pipeline(BaseModel):
         Path(path).write_text(recipes.text(self), encoding="utf-8")
         return Path(path)
 
+    @cached_property
+    def changes_unit(self) -> bool:
+        """Whether a result may be in another unit than the stored one, and therefore float32."""
+        return any(_changes_unit(t) for t in self.transforms)
+
     def changed(self, **settings: Any) -> Pipeline:
         """Return the pipeline with some settings changed."""
         given = {n: getattr(self, n) for n in self.model_fields_set} | settings
@@ -154,7 +160,7 @@ class Pipeline(BaseModel):
             geometry=state.geometry,
             georef=self.georef,
             recipe=self.name,
-            changes_unit=any(_changes_unit(t) for t in self.transforms),
+            changes_unit=self.changes_unit,
             progress=progress,
         )  # fmt: skip
 

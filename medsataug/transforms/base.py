@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medsataug.draws import Draws
 from medsataug.errors import ConfigError, GeometryError, MedSatAugError
 from medsataug.grid import Grid
-from medsataug.maps import SpatialMap, compose, identity
+from medsataug.maps import SpatialMap
 from medsataug.ranges import METRES, PerAxis, Range
 from medsataug.types import Channel, Sample
 from medsataug.values import Barrier, ChannelAffine, Number, Stat, Tile, ValueStep, Where
@@ -49,8 +49,8 @@ class State:
         Of the array as it is now; what is written with it.
     exact : (W + 1, N + 1) array
         Affine that follows every matrix, whatever ``geometry`` says.
-    spatial : SpatialMap
-        From the current frame to the source.
+    path : list of SpatialMap
+        The maps so far.
     channels : tuple of Channel
     facts : Facts
         Of the source.
@@ -60,7 +60,6 @@ class State:
 
     grid: Grid
     exact: NDArray[np.float64]
-    spatial: SpatialMap
     channels: tuple[Channel, ...]
     facts: Facts
     has_label: bool
@@ -68,7 +67,7 @@ class State:
     progress: float = 0.0
     turned: bool = False
     ignore: tuple[int, ...] = ()
-    notes: list[str] = field(default_factory=list)
+    path: list[SpatialMap] = field(default_factory=list)
 
     @classmethod
     def of(cls, sample: Sample, geometry: Literal["moved", "exact"], progress: float) -> State:
@@ -76,7 +75,6 @@ class State:
         return cls(
             grid=sample.grid,
             exact=sample.grid.affine,
-            spatial=identity(sample.grid.shape),
             channels=tuple(sample.channels),  # type: ignore[arg-type]
             facts=sample.facts,
             has_label=sample.label is not None,
@@ -104,9 +102,15 @@ class State:
             if not step.regrids:
                 self.turned = True
             self.exact = self.exact @ matrix
-            self.spatial = compose(self.spatial, step)
+            self.path = [*self.path, step]
         else:
             self.channels = channels_after(self.channels, step)
+
+    def seen(self, place: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where (P, N) places of the source are in the current frame; NaN where unknown."""
+        for spatial in self.path:
+            place = spatial.inverse_points(place)
+        return place
 
     def voxels(self, given: PerAxis, draws: Draws, name: str) -> NDArray[np.float64]:
         """(N,) lengths drawn from ``given`` for each axis, in voxels; axes not named get 0."""

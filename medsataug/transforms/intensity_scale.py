@@ -19,7 +19,7 @@ from medsataug.values import Number, Whole
 __all__ = ["IntensityScale", "kernel", "shade"]
 
 #: Degree of the shading's polynomial, and points an axis where its peak is looked for.
-ORDER, POINTS = 3, 9
+ORDER, POINTS = 3, 7
 
 
 class IntensityScale(ValueTransform):

@@ -60,7 +60,7 @@ class Patch(Transform):
                 chosen = classes[min(int(which * len(classes)), len(classes) - 1)]
                 places = state.facts.places(chosen)
                 place = places[min(int(voxel * len(places)), len(places) - 1)]
-                seen = state.spatial.inverse_points(place[None].astype(np.float64))[0]
+                seen = state.seen(place[None].astype(np.float64))[0]
                 if np.all(np.isfinite(seen)):
                     start = np.floor(seen + 0.5).astype(int) - size // 2
                 draws.note("around class", str(chosen))

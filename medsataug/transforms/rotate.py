@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from medsataug.ranges import DegreesPerAxis, Range
-from medsataug.transforms._linear import moves, rotation, shown
+from medsataug.transforms._linear import rotation, shown
 from medsataug.transforms.base import Cases, Draws, State, Step, Transform, drawn_per_axis
 
 
@@ -41,6 +40,7 @@ class Rotate(Transform):
         if state.ndim == 2:
             given = {"z": given.get("z", Range.of(0))}  # type: ignore[dict-item]
         drawn = drawn_per_axis(given, draws, "degrees", 3, default=0.0)  # type: ignore[arg-type]
-        angles = np.radians([v for _, v, _ in drawn])
-        turn = rotation(angles if state.ndim == 3 else angles[:1])
-        return (shown(state.grid, turn, self.frame),) if moves(turn) else ()
+        angles = [math.radians(v) for _, v, _ in drawn]
+        if not any(angles):
+            return ()
+        return (shown(state.grid, rotation(angles, state.ndim).T, self.frame),)

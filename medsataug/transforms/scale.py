@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from medsataug.ranges import PositivePerAxis, Range
-from medsataug.transforms._linear import moves, shown
+from medsataug.transforms._linear import shown
 from medsataug.transforms.base import Cases, Draws, State, Step, Transform, drawn_per_axis
 
 
@@ -37,5 +37,6 @@ class Scale(Transform):
         else:
             drawn = drawn_per_axis(self.factor, draws, "factor", state.ndim, default=1.0)
             factors = np.array([v for _, v, _ in drawn])
-        content = np.diag(factors)
-        return (shown(state.grid, content, "index"),) if moves(content) else ()
+        if np.all(factors == 1):
+            return ()
+        return (shown(state.grid, np.diag(1 / factors), "index"),)

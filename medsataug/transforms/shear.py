@@ -8,7 +8,7 @@ import numpy as np
 
 from medsataug.errors import ConfigError
 from medsataug.ranges import Degrees, Range
-from medsataug.transforms._linear import moves, shown
+from medsataug.transforms._linear import shown
 from medsataug.transforms.base import Cases, Draws, State, Step, Transform
 
 
@@ -45,4 +45,6 @@ class Shear(Transform):
             slide = np.eye(state.ndim)
             slide[names.index(pair[0]), names.index(pair[1])] = np.tan(np.radians(angle))
             content = slide @ content
-        return (shown(state.grid, content, self.frame),) if moves(content) else ()
+        if np.array_equal(content, np.eye(state.ndim)):
+            return ()
+        return (shown(state.grid, np.linalg.inv(content), self.frame),)

@@ -71,14 +71,14 @@ def import_times(repeats: int) -> dict[str, list[float] | str]:
 
     with tempfile.TemporaryDirectory() as folder:
         tiny = Path(folder, "tiny.nii.gz")
-        ramp = np.arange(16**3, dtype=np.float32).reshape(16, 16, 16)
+        ramp = np.arange(64**3, dtype=np.float32).reshape(64, 64, 64)
         nibabel.save(nibabel.Nifti1Image(ramp, np.eye(4)), tiny)
         augment = [*CLI, "augment", str(tiny), "--recipe", "mri", "--count", "1", "--seed", "1"]
         commands = {
             "import numpy, pydantic": ["-c", "import numpy, pydantic"],
             "import medsataug": ["-c", "import medsataug"],
             "import numba, nibabel": ["-c", "import numba, nibabel"],
-            "medsataug augment of 16³": [*augment, "--out", str(Path(folder, "out"))],
+            "medsataug augment of 64³": [*augment, "--out", str(Path(folder, "out"))],
         }
         return interleaved(commands, repeats)
 
@@ -127,7 +127,7 @@ def _memory_child(tool: str) -> dict[str, float]:
     import workloads
 
     factory = peers.TOOLS[tool]
-    factory(workloads.volume((40, 40, 40), 32))()
+    factory(workloads.volume((80, 80, 80), 64))()
     peers.set_threads(1)
     _reset_peak()
     before = _own_peak()

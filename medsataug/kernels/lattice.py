@@ -1,0 +1,126 @@
+"""The greatest displacement of a control lattice, and its inverse at single points.
+
+Source: tensor-product cubic B-splines, Rueckert et al., IEEE TMI 18 (1999), equation 2.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from medsataug.kernels.coords import displace_2d, displace_3d
+from medsataug.kernels.jit import inline, kernel
+
+
+@inline
+def _weights(u, cells, w):
+    i = int(min(max(math.floor(u), 0.0), cells - 1.0))
+    t = min(max(u - i, 0.0), 1.0)
+    w[0] = (1 - t) ** 3 / 6
+    w[1] = (3 * t**3 - 6 * t**2 + 4) / 6
+    w[2] = (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6
+    w[3] = t**3 / 6
+    return i
+
+
+@kernel
+def peak_3d(c, size, uz, uy, ux, out):
+    """Greatest Σ (size · D)² of (3, …) controls over lattice coordinates uz × uy × ux.
+
+    ``out`` (4,) takes it and the lattice coordinates where it is.
+    """
+    n1, n2 = c.shape[2], c.shape[3]
+    w = np.empty(4)
+    plane, row = np.empty((3, n1, n2)), np.empty((3, n2))
+    best = -1.0
+    for a in range(uz.shape[0]):
+        i0 = _weights(uz[a], c.shape[1] - 3, w)
+        for l in range(3):
+            for j in range(n1):
+                for k in range(n2):
+                    plane[l, j, k] = (
+                        w[0] * c[l, i0, j, k]
+                        + w[1] * c[l, i0 + 1, j, k]
+                        + w[2] * c[l, i0 + 2, j, k]
+                        + w[3] * c[l, i0 + 3, j, k]
+                    ) * size[l]
+        for b in range(uy.shape[0]):
+            i1 = _weights(uy[b], n1 - 3, w)
+            for l in range(3):
+                for k in range(n2):
+                    row[l, k] = (
+                        w[0] * plane[l, i1, k]
+                        + w[1] * plane[l, i1 + 1, k]
+                        + w[2] * plane[l, i1 + 2, k]
+                        + w[3] * plane[l, i1 + 3, k]
+                    )
+            for e in range(ux.shape[0]):
+                i2 = _weights(ux[e], n2 - 3, w)
+                square = 0.0
+                for l in range(3):
+                    d = (
+                        w[0] * row[l, i2]
+                        + w[1] * row[l, i2 + 1]
+                        + w[2] * row[l, i2 + 2]
+                        + w[3] * row[l, i2 + 3]
+                    )
+                    square += d * d
+                if square > best:
+                    best = square
+                    out[1], out[2], out[3] = uz[a], uy[b], ux[e]
+    out[0] = best
+
+
+@kernel
+def peak_2d(c, size, uy, ux, out):
+    """`peak_3d` for (2, …) controls; ``out`` is (3,)."""
+    n1 = c.shape[2]
+    w = np.empty(4)
+    row = np.empty((2, n1))
+    best = -1.0
+    for b in range(uy.shape[0]):
+        i0 = _weights(uy[b], c.shape[1] - 3, w)
+        for l in range(2):
+            for k in range(n1):
+                row[l, k] = (
+                    w[0] * c[l, i0, k]
+                    + w[1] * c[l, i0 + 1, k]
+                    + w[2] * c[l, i0 + 2, k]
+                    + w[3] * c[l, i0 + 3, k]
+                ) * size[l]
+        for e in range(ux.shape[0]):
+            i1 = _weights(ux[e], n1 - 3, w)
+            square = 0.0
+            for l in range(2):
+                d = (
+                    w[0] * row[l, i1]
+                    + w[1] * row[l, i1 + 1]
+                    + w[2] * row[l, i1 + 2]
+                    + w[3] * row[l, i1 + 3]
+                )
+                square += d * d
+            if square > best:
+                best = square
+                out[1], out[2] = uy[b], ux[e]
+    out[0] = best
+
+
+@kernel
+def contract_3d(c, origin, spacing, target, rounds, x):
+    """Iterate x ← target − D(x) on (3, n) positions; converges where nothing folds."""
+    moved = np.empty_like(x)
+    for _ in range(rounds):
+        moved[:] = x
+        displace_3d(c, origin, spacing, moved)
+        x[:] = target - (moved - x)
+
+
+@kernel
+def contract_2d(c, origin, spacing, target, rounds, x):
+    """`contract_3d` for (2, n) positions."""
+    moved = np.empty_like(x)
+    for _ in range(rounds):
+        moved[:] = x
+        displace_2d(c, origin, spacing, moved)
+        x[:] = target - (moved - x)
