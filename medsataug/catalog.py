@@ -9,6 +9,7 @@ from typing import Any
 
 from medsataug import transforms
 from medsataug.ranges import Range, Spec
+from medsataug.transforms.base import Transform, ValueTransform
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Field:
     default: str
     allowed: str
     text: str
+    common: bool
 
 
 @dataclass(frozen=True)
@@ -34,19 +36,24 @@ class Entry:
     example: str
 
 
+#: Fields that the base classes give to every transform of a kind.
+COMMON = (*Transform.model_fields, *ValueTransform.model_fields)
+
+
 def entry(name: str) -> Entry:
     """Describe a transform by its recipe name or class name."""
     cls = transforms.find(name)
-    doc = inspect.getdoc(cls) or ""
-    body, _, rest = doc.partition("\nParameters\n")
-    texts: dict[str, str] = {}
+    doc = (inspect.getdoc(cls) or "").replace("``", "`")
+    body = doc.partition("\nParameters\n")[0]
+    told: dict[str, tuple[str, str]] = {}
     for base in reversed(cls.__mro__):
-        texts |= _parameters(inspect.cleandoc(base.__dict__.get("__doc__") or ""))
+        told |= _parameters(inspect.cleandoc(base.__dict__.get("__doc__") or ""))
     source = re.search(r"^Source: (.*?)(?=\n\n|\Z)", doc, re.S | re.M)
-    fields = tuple(
-        Field(n, _default(f), _allowed(f), texts.get(n, ""))
-        for n, f in sorted(cls.model_fields.items(), key=lambda item: item[0] in _COMMON)
-    )
+    fields = []
+    for field, model in sorted(cls.model_fields.items(), key=lambda item: item[0] in COMMON):
+        kind, text = told.get(field, ("", ""))
+        allowed = _allowed(model, kind)
+        fields.append(Field(field, _default(model), allowed, text, field in COMMON))
     paragraphs = [p for p in body.strip().split("\n\n") if not p.startswith("Source:")]
     recipe_name = transforms.recipe_name(cls.__name__)
     return Entry(
@@ -55,25 +62,22 @@ def entry(name: str) -> Entry:
         paragraphs[0].replace("\n", " "),
         "\n\n".join(p.replace("\n", " ") for p in paragraphs[1:]),
         source[1].replace("\n", " ") if source else "",
-        fields,
+        tuple(fields),
         _example(cls, recipe_name),
     )
 
 
-_COMMON = ("p", "key", "where", "per_channel", "channels")
-
-
-def _parameters(doc: str) -> dict[str, str]:
-    """Text of each parameter of a numpydoc section."""
+def _parameters(doc: str) -> dict[str, tuple[str, str]]:
+    """Kind and text of each parameter of a numpydoc section."""
     section = re.search(r"^Parameters\n-+\n(.*?)(?=^\w+\n-+\n|^Source:|\Z)", doc, re.S | re.M)
     if not section:
         return {}
-    out: dict[str, str] = {}
-    for found in re.finditer(r"^(\w[\w, ]*?)(?: : (.*))?\n((?:[ ]{4}.*\n?|\n)*)", section[1] + "\n", re.M):
-        text = " ".join(found[3].split())
-        kind = found[2] or ""
+    out: dict[str, tuple[str, str]] = {}
+    lines = r"^(\w[\w, ]*?)(?: : (.*))?\n((?:[ ]{4}.*\n?|\n)*)"
+    for found in re.finditer(lines, section[1] + "\n", re.M):
+        text = " ".join(found[3].replace("``", "`").split())
         for name in found[1].split(", "):
-            out[name] = f"{kind}. {text}".strip(" .") if kind and text else kind or text
+            out[name] = (found[2] or "", text)
     return out
 
 
@@ -94,22 +98,32 @@ def _plain(value: Any) -> str:
     return f"{value}"
 
 
-def _allowed(field: Any) -> str:
+#: Types as docstrings name them, and as a recipe's author thinks of them.
+_WORDS = {"float": "number", "int": "whole number", "str": "text", "bool": "true or false"}
+
+
+def _allowed(field: Any, kind: str) -> str:
+    """Return what may be given: a range's units and limits, else the documented kind."""
     spec = next((m for m in field.metadata if isinstance(m, Spec)), None)
-    if spec is None:
-        return ""
-    units = f" ({', '.join(spec.units)})" if spec.units else ""
-    return f"{spec.what}{units}; {spec.limits}"
+    if spec is not None:
+        units = f" ({', '.join(spec.units)})" if "unit" in spec.what and len(spec.units) > 2 else ""
+        limits = "" if spec.limits == "any" else f"; {spec.limits}"
+        axes = "; also {x: …, y: …, z: …}" if spec.per_axis else ""
+        what = "range" if spec.what == "number" else f"range of {spec.what}"
+        return f"{what}{units}{limits}{axes}"
+    words = kind.replace(", optional", "").translate(str.maketrans("", "", '{}"`'))
+    for word, plain in _WORDS.items():
+        words = re.sub(rf"\b{word}\b", plain, words)
+    low = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)
+    high = next((m.le for m in field.metadata if hasattr(m, "le")), None)
+    return words if low is None or high is None else f"{words}, {low} to {high}"
 
 
 def _example(cls: Any, name: str) -> str:
     import yaml
 
-    fields = {
-        k: v.plain() if isinstance(v, Range) else v
-        for k, v in _example_fields(cls).items()
-    }
-    text: str = yaml.safe_dump([{name: fields}], sort_keys=False, default_flow_style=None, width=90)
+    listed = [{name: _example_fields(cls)}]
+    text: str = yaml.safe_dump(listed, sort_keys=False, default_flow_style=None, width=90)
     return text.strip()
 
 
@@ -117,7 +131,7 @@ def _example_fields(cls: Any) -> dict[str, Any]:
     """Every field with its default, or the strong case's value where there is no default."""
     out: dict[str, Any] = {}
     for name, field in cls.model_fields.items():
-        if name in _COMMON:
+        if name in COMMON:
             continue
         value = cls.cases.full.get(name) if field.is_required() else field.default
         if value is None:

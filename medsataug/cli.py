@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -20,28 +20,31 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Images = Annotated[
-    list[Path], typer.Argument(help="Image file(s) of one case, or a DICOM folder.", metavar="IMAGE...")
+    list[Path],
+    typer.Argument(help="Image file(s) of one case, or a DICOM folder.", metavar="IMAGE"),
 ]
-Label = Annotated[Optional[Path], typer.Option("--label", "-l", help="The mask.")]  # noqa: UP045
+Label = Annotated[Path | None, typer.Option("--label", "-l", help="The mask.")]
 RecipeName = Annotated[
-    str, typer.Option("--recipe", "-r", help="A packaged recipe's name, or a YAML file.")
+    str,
+    typer.Option(
+        "--recipe", "-r", help="A packaged recipe (see 'medsataug recipes'), or a YAML file."
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same copies.")]
 Count = Annotated[int, typer.Option("--count", "-n", min=1, help="Number of copies.")]
-Series = Annotated[Optional[str], typer.Option(help="Which DICOM series of a folder.")]  # noqa: UP045
-Bands = Annotated[
-    Optional[str], typer.Option(help="Bands of a raster, by number or name: 4,3,2.")  # noqa: UP045
-]
+Series = Annotated[str | None, typer.Option(help="Which DICOM series of a folder.")]
+Bands = Annotated[str | None, typer.Option(help="Bands of a raster, by number or name: 4,3,2.")]
 Match = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(help="Where grids differ: 'first' resamples to the first, 'ignore' accepts."),
 ]
 Patch = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(help="Cut a random patch of this size, such as 256 or 32,128,128 (z,y,x)."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
@@ -55,8 +58,8 @@ def _case(
     from medsataug import io
 
     picked = None
-    if bands:
-        names = [b.strip() for b in bands.split(",")]
+    if bands is not None:
+        names = [b.strip() for b in bands.split(",") if b.strip()]
         picked = [int(b) if b.isdecimal() else b for b in names]
     return io.load(list(images), label, series=series, bands=picked, match=match)
 
@@ -88,18 +91,22 @@ def augment(
     count: Count = 4,
     seed: Seed = 0,
     out: Out = Path("augmented"),
-    preview: Annotated[bool, typer.Option(help="Also draw out/preview.png.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Also draw OUT/preview.png.")] = False,
     patch: Patch = None,
     series: Series = None,
     bands: Bands = None,
     match: Match = None,
     georef: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="What turned rasters are written with: auto, exact, drop or gcps."),
     ] = None,
-    threads: Annotated[Optional[int], typer.Option(min=1, help="Default: all cores.")] = None,  # noqa: UP045
-    overwrite: Annotated[bool, typer.Option(help="Replace copies of other settings.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Say what would happen; write nothing.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: all cores.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace copies of other settings.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen; write nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write augmented copies of a case: image(s), label and a record that replays them."""
@@ -114,7 +121,10 @@ def augment(
         set_threads(threads)
     sample = _case(images, label, series, bands, match)
     if dry_run:
-        plans = [pipeline.plan(sample, seed, i) for i in range(count)]
+        from medsataug.warm import compiling
+
+        with compiling():
+            plans = [pipeline.plan(sample, seed, i) for i in range(count)]
         if as_json:
             import json
 
@@ -135,7 +145,7 @@ def augment(
 @app.command()
 def preview(
     images: Images,
-    recipe: RecipeName = "mri",
+    recipe: RecipeName,
     label: Label = None,
     count: Count = 4,
     seed: Seed = 0,
@@ -144,22 +154,27 @@ def preview(
     series: Series = None,
     bands: Bands = None,
     match: Match = None,
+    as_json: Json = False,
 ) -> None:
     """Draw original and copies side by side; write nothing else."""
     from medsataug import copies
 
-    sample = _case(images, label, series, bands, match)
     pipeline = _pipeline(recipe, patch)
-    print(copies.picture(sample, pipeline, out, count=count, seed=seed))
+    sample = _case(images, label, series, bands, match)
+    path = copies.picture(sample, pipeline, out, count=count, seed=seed)
+    if as_json:
+        _print_json({"preview": str(path)})
+    else:
+        print(path)
 
 
 @app.command()
 def explain(
     images: Images,
-    recipe: RecipeName = "mri",
+    recipe: RecipeName,
     label: Label = None,
     seed: Seed = 0,
-    index: Annotated[int, typer.Option(help="Number of the copy.")] = 0,
+    index: Annotated[int, typer.Option(min=0, help="Number of the copy.")] = 0,
     patch: Patch = None,
     series: Series = None,
     bands: Bands = None,
@@ -167,7 +182,12 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say what a recipe will do to a case, with every number drawn."""
-    plan = _pipeline(recipe, patch).plan(_case(images, label, series, bands, match), seed, index)
+    from medsataug.warm import compiling
+
+    pipeline = _pipeline(recipe, patch)
+    sample = _case(images, label, series, bands, match)
+    with compiling():
+        plan = pipeline.plan(sample, seed, index)
     print(plan.to_json() if as_json else plan.explain())
 
 
@@ -180,18 +200,22 @@ def replay(
     series: Series = None,
     bands: Bands = None,
     match: Match = None,
+    as_json: Json = False,
 ) -> None:
     """Make a copy again from its record, byte for byte."""
     from medsataug import copies
 
     sample = _case(images, label, series, bands, match)
-    for path in copies.replay(record, sample, out):
-        print(path)
+    paths = [str(path) for path in copies.replay(record, sample, out)]
+    if as_json:
+        _print_json({"files": paths})
+    else:
+        print("\n".join(paths))
 
 
 @app.command()
 def info(
-    paths: Annotated[list[Path], typer.Argument(help="Files or DICOM folders.", metavar="PATH...")],
+    paths: Annotated[list[Path], typer.Argument(help="Files or DICOM folders.", metavar="PATH")],
     as_json: Json = False,
 ) -> None:
     """Say what files are, from their headers."""
@@ -201,15 +225,14 @@ def info(
     if as_json:
         _print_json(described)
         return
-    from medsataug.tables import facts
+    from medsataug import tables
 
-    for path, known in described.items():
-        facts(path, known)
+    print("\n\n".join(tables.facts(path, known) for path, known in described.items()))
 
 
 @app.command()
 def transforms(
-    name: Annotated[Optional[str], typer.Argument(help="One transform.")] = None,  # noqa: UP045
+    name: Annotated[str | None, typer.Argument(help="One transform.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the transforms, or say what one takes: fields, units, limits, source, an example."""
@@ -222,14 +245,14 @@ def transforms(
         chosen = [name] if name else names()
         _print_json([asdict(catalog.entry(n)) for n in chosen])
     elif name:
-        tables.transform(catalog.entry(name))
+        print(tables.transform(catalog.entry(name)))
     else:
-        tables.transforms([catalog.entry(n) for n in names()])
+        print(tables.transforms([catalog.entry(n) for n in names()]))
 
 
 @app.command()
 def recipes(
-    name: Annotated[Optional[str], typer.Argument(help="A recipe to print.")] = None,  # noqa: UP045
+    name: Annotated[str | None, typer.Argument(help="A recipe to print.")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="JSON schema for editors.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -252,11 +275,15 @@ def recipes(
 
 
 @app.command()
-def warmup() -> None:
+def warmup(as_json: Json = False) -> None:
     """Compile all kernels for this machine, so that no first run waits."""
     from medsataug import warm
 
-    print(warm.up())
+    folder, seconds = warm.up()
+    if as_json:
+        _print_json({"folder": str(folder), "seconds": round(seconds, 1)})
+    else:
+        print(f"kernels are compiled in {folder} ({seconds:.0f} s)")
 
 
 def _show_warning(
@@ -268,31 +295,58 @@ def _show_warning(
 
 
 #: Faults of the machine rather than of what was asked.
-_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
+_MACHINE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO,
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+}  # fmt: skip
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line; exit 0 done, 2 the user's mistake, 1 anything else."""
     warnings.showwarning = _show_warning
+    code = 0
     try:
-        app()
+        # Else typer prints usage errors itself, as boxes of several lines.
+        code = app(prog_name="medsataug", standalone_mode=False) or 0
+        sys.stdout.flush()
     except MedSatAugError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = getattr(error, "errno", None)
-        sys.exit(1 if code in _MACHINE else 2)
-    except KeyboardInterrupt:
-        print("interrupted; finished copies are kept", file=sys.stderr)
-        sys.exit(130)
+        code = 1 if getattr(error, "errno", None) in _MACHINE else 2
+        _tell(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        code = 1
+    except MemoryError:
+        code = 1
+        _tell("not enough memory; cut patches (--patch 128), or give fewer --bands or --threads")
     except Exception as error:
-        if os.environ.get("MEDSATAUG_DEBUG"):
+        if hasattr(error, "format_message"):
+            code = 2
+            _tell_usage(error)
+        elif os.environ.get("MEDSATAUG_DEBUG"):
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
-        print(
-            f"error: {type(error).__name__}: {text} (a fault of medsataug or of the machine; set "
-            "MEDSATAUG_DEBUG=1 for the traceback)",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+        else:
+            code = 1
+            _tell(
+                f"{type(error).__name__}: {error} (a fault of medsataug or of the machine; set "
+                "MEDSATAUG_DEBUG=1 for the traceback)"
+            )
+    if code == 130:
+        print("interrupted; finished copies are kept", file=sys.stderr)
+    sys.exit(code)
+
+
+def _tell(message: str) -> None:
+    line = " ".join(message.split())
+    print(f"error: {line if len(line) < 1000 else line[:1000] + ' …'}", file=sys.stderr)
+
+
+def _tell_usage(error: Any) -> None:
+    """Say what is wrong with the command line; typer's own exception, whatever class it is."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+        error.show()
+        return
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "medsataug"
+    message = error.format_message().rstrip(".")
+    _tell(f"{message}{'' if message.endswith('?') else '.'} See '{command} --help'")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from medsataug import __version__, io, recipes
-from medsataug.errors import ConfigError, FormatError
+from medsataug.errors import ConfigError, FormatError, MedSatAugWarning
 from medsataug.pipeline import Pipeline
 from medsataug.plan import Plan
 from medsataug.types import Sample
+from medsataug.warm import compiling
 
 RECORD = "record.json"
 #: Copies shown in one picture.
@@ -48,40 +48,35 @@ def write(
         Where nothing can be written, or a folder holds a copy of other settings.
     """
     out = Path(out)
-    made, shown = [], []
-    for index in _progress(range(count), quiet):
-        folder, started = out / f"copy_{index:04d}", time.perf_counter()
-        plan = pipeline.plan(sample, seed, index)
-        record = _record(plan, pipeline, sample)
-        finished = _finished(folder, record)
-        if finished is False and not overwrite:
-            raise FormatError(
-                f"{folder}: holds a copy made with other settings or from another image; choose "
-                "another --out, or give --overwrite"
-            )
-        if finished is not True or (preview and len(shown) < SHOWN):
-            with _compiling(quiet):
+    _prepare(out)
+    made: list[dict[str, Any]] = []
+    shown: list[tuple[Sample, Plan]] = []
+    with compiling():
+        for index in _progress(range(count), quiet):
+            folder, started = out / f"copy_{index:04d}", time.perf_counter()
+            plan = pipeline.plan(sample, seed, index)
+            record = _record(plan, pipeline, sample)
+            finished = _finished(folder, record, overwrite)
+            drawn = preview and len(shown) < SHOWN
+            if drawn or not finished:
                 result = plan(sample)
-            result.record = record
-            if preview and len(shown) < SHOWN:
-                shown.append((result, plan))
-            if finished is not True:
-                _write_whole(result, folder)
-        files = sorted(str(p) for p in folder.iterdir())
-        made.append(
-            {
-                "folder": str(folder),
-                "files": files,
-                "index": index,
-                "seed": seed,
-                "skipped": finished is True,
-                "seconds": round(time.perf_counter() - started, 3),
-            }
-        )
-    picture_path = None
-    if preview:
-        picture_path = str(_draw(sample, shown, out / "preview.png", pipeline))
-    return {"copies": made, "preview": picture_path}
+                result.record = record | {"output": result.digest}
+                if drawn:
+                    shown.append((result, plan))
+                if not finished:
+                    _write_whole(result, folder)
+            made.append(
+                {
+                    "folder": str(folder),
+                    "files": sorted(str(p) for p in folder.iterdir()),
+                    "index": index,
+                    "seed": seed,
+                    "skipped": finished,
+                    "seconds": round(time.perf_counter() - started, 3),
+                }
+            )
+    drawing = str(_draw(sample, shown, out / "preview.png", pipeline)) if preview else None
+    return {"copies": made, "preview": drawing}
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -91,21 +86,26 @@ def summary(result: dict[str, Any]) -> str:
     lines = []
     if new:
         names = ", ".join(Path(f).name for f in new[0]["files"])
-        lines.append(f"wrote {len(new)} copies to {Path(new[0]['folder']).parent}: {names} each")
+        each = " each" if len(new) > 1 else ""
+        lines.append(f"wrote {_copies(len(new))} to {Path(new[0]['folder']).parent}: {names}{each}")
     if len(new) < len(copies):
-        lines.append(f"kept {len(copies) - len(new)} finished copies")
+        lines.append(f"kept {_copies(len(copies) - len(new))} that were finished")
     if result["preview"]:
         lines.append(f"picture: {result['preview']}")
     return "\n".join(lines)
 
 
+def _copies(number: int) -> str:
+    return "1 copy" if number == 1 else f"{number} copies"
+
+
 def picture(sample: Sample, pipeline: Pipeline, path: Path, *, count: int, seed: int) -> Path:
     """Draw original and copies, and write nothing else."""
-    shown = []
-    for index in range(count):
-        plan = pipeline.plan(sample, seed, index)
-        with _compiling(False):
-            shown.append((plan(sample), plan))
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"{path}: the picture is a PNG; end --out in .png")
+    with compiling():
+        plans = [pipeline.plan(sample, seed, index) for index in range(count)]
+        shown = [(plan(sample), plan) for plan in plans]
     return _draw(sample, shown, path, pipeline)
 
 
@@ -120,19 +120,28 @@ def replay(record: Path, sample: Sample, out: Path) -> list[Path]:
     try:
         given = json.loads(Path(record).read_text(encoding="utf-8"))
         plan = Plan.from_json(json.dumps(given["plan"]))
-        digest = given["digest"]
-    except FileNotFoundError:
-        raise FormatError(f"{record}: there is no such file") from None
-    except (KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
-        if isinstance(error, ConfigError):
-            raise ConfigError(f"{record}: {error}") from None
+        digest, output = given["digest"], given["output"]
+    except OSError as error:
+        raise FormatError.of(f"{record}: cannot be read ({error.strerror})", error) from None
+    except ConfigError as error:
+        raise ConfigError(f"{record}: {error}") from None
+    except (KeyError, TypeError, ValueError):
         raise ConfigError(f"{record}: not the record of a copy (record.json)") from None
     if sample.digest != digest:
         raise ConfigError(
             f"{record}: this copy was made from another image or label (content digest {digest}, "
             f"given {sample.digest}); give the same files in the same order"
         )
-    result = plan(sample)
+    _prepare(Path(out))
+    with compiling():
+        result = plan(sample)
+    if result.digest != output:
+        warnings.warn(
+            f"{record}: the copy differs in its last digits from the one recorded (digest "
+            f"{output}, now {result.digest}): it was made by another version or processor",
+            MedSatAugWarning,
+            stacklevel=2,
+        )
     result.record = given
     return io.save(result, out)
 
@@ -147,16 +156,58 @@ def _record(plan: Plan, pipeline: Pipeline, sample: Sample) -> dict[str, Any]:
     }
 
 
-def _finished(folder: Path, record: dict[str, Any]) -> bool | None:
-    """Whether the folder holds this very copy; None where there is no folder."""
+def _finished(folder: Path, record: dict[str, Any], overwrite: bool) -> bool:
+    """Whether the folder holds this very copy.
+
+    Raises
+    ------
+    FormatError
+        Where it holds something else, unless that is to be replaced.
+    """
     if not folder.exists():
-        return None
+        return False
     try:
         known = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        same = bool({k: known[k] for k in record} == json.loads(json.dumps(record)))
+    except (OSError, ValueError, KeyError, TypeError):
+        same = False
+    if not same and not overwrite:
+        raise FormatError(
+            f"{folder}: holds a copy made with other settings or from another image; choose "
+            "another --out, or give --overwrite"
+        )
+    return same
+
+
+def _prepare(out: Path) -> None:
+    """Create the folder of the copies, and clear what a killed run left half written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        left = [p for p in out.glob(".copy_*") if p.is_dir() and not _is_at_work(p)]
+    except (FileExistsError, NotADirectoryError):
+        raise FormatError(f"{out}: a file is in the way; choose another --out") from None
+    except OSError as error:
+        raise FormatError.of(
+            f"{out}: cannot be created ({error.strerror}); choose another --out, or make its "
+            "folder writable",
+            error,
+        ) from None
+    for part in left:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _is_at_work(part: Path) -> bool:
+    """Whether the process that writes ``.copy_0000.PID`` still runs, and is not this one."""
+    number = part.name.split(".")[2:3]
+    if not number or not number[0].isdecimal():
+        return True  # not of our making
+    try:
+        os.kill(int(number[0]), 0)
+    except (ProcessLookupError, OverflowError):
         return False
-    same = json.loads(json.dumps(record, default=str))
-    return bool(known == same)
+    except OSError:
+        return True
+    return int(number[0]) != os.getpid()
 
 
 def _write_whole(result: Sample, folder: Path) -> None:
@@ -168,25 +219,23 @@ def _write_whole(result: Sample, folder: Path) -> None:
         if folder.exists():
             folder.rename(old)
         part.rename(folder)
+    except FormatError as error:
+        # It is about the final place that the user must know.
+        raise FormatError.of(str(error).replace(str(part), str(folder)), error) from None
     except OSError as error:
-        if isinstance(error, FormatError):
-            raise
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        what = "the disk is full" if full else f"cannot be written ({error.strerror})"
-        told = FormatError(f"{folder}: {what}; nothing of this copy was kept")
-        told.errno = error.errno
-        raise told from None
+        raise FormatError.of(
+            f"{folder}: cannot be written ({error.strerror}); nothing of this copy was kept", error
+        ) from None
     finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _draw(
-    sample: Sample, shown: list[tuple[Sample, Plan]], path: Path, pipeline: Pipeline
-) -> Path:
+def _draw(sample: Sample, shown: list[tuple[Sample, Plan]], path: Path, pipeline: Pipeline) -> Path:
     from medsataug.preview import draw
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     return draw(
         sample,
         [result for result, _ in shown],
@@ -209,17 +258,3 @@ def _progress(items: range, quiet: bool) -> Iterator[int]:
         for item in items:
             yield item
             bar.advance(task)
-
-
-@contextmanager
-def _compiling(quiet: bool) -> Iterator[None]:
-    """Say that the first run compiles, and for how long it did."""
-    from medsataug.kernels.jit import is_warm
-
-    if quiet or is_warm():
-        yield
-        return
-    print("compiling kernels for this machine (the first run only) …", file=sys.stderr)
-    started = time.perf_counter()
-    yield
-    print(f"compiled in {time.perf_counter() - started:.0f} s", file=sys.stderr)

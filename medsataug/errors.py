@@ -6,6 +6,8 @@ catches it. A message says what was given, what is allowed and what to do.
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class MedSatAugError(Exception):
     """Base of every error this package raises on purpose."""
@@ -20,7 +22,18 @@ class GeometryError(MedSatAugError, ValueError):
 
 
 class FormatError(MedSatAugError, OSError):
-    """A file that is missing, damaged, unsupported or cannot be written."""
+    """A file that is missing, damaged, unsupported or cannot be written.
+
+    ``errno`` is the operating system's where it had a part in it; the command line tells the
+    machine's faults from the user's by it.
+    """
+
+    @classmethod
+    def of(cls, message: str, cause: OSError) -> Self:
+        """Return the error with ``message`` and the ``errno`` of its cause."""
+        made = cls(message)
+        made.errno = cause.errno
+        return made
 
 
 class MedSatAugWarning(UserWarning):

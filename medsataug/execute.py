@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medsataug import __version__
 from medsataug.errors import ConfigError
+from medsataug.facts import native
 from medsataug.io.encode import to_dtype
 from medsataug.maps import Affine, SpatialMap, fold, input_box
 from medsataug.plan import Plan, Segment
@@ -39,7 +40,7 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
 
     segments = list(plan.segments)
     image, label, valid, segments = _read(sample, segments)
-    labels = None if label is None else label.reshape(-1, *image.shape[1:])
+    labels = None if label is None else native(label.reshape(-1, *image.shape[1:]))
     fills = image_fills(plan.roles, sample, len(image))
     outside = label_fill(plan.roles, sample)
     stored = image.dtype.newbyteorder("=")
@@ -173,7 +174,9 @@ def _read(
         label = label.read(window)
         label = label[0] if len(label) == 1 else label
     elif label is not None:
-        label = label[(..., *window)]
+        label = label.reshape(-1, *shape)[(slice(None), *window)].reshape(
+            *label.shape[: label.ndim - len(shape)], *(b - a for a, b in box)
+        )
     if valid is not None and valid.all():
         valid = None
     return image, label, valid, segments

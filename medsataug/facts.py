@@ -1,6 +1,6 @@
 """What a plan may know of the voxels: class counts, places, statistics. Computed when asked.
 
-Rasters larger than memory are read in strips; for their statistics, in evenly spaced windows.
+Rasters larger than memory are read in strips; for their statistics, in evenly spaced tiles.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ PLACES = 10_000
 #: Quantiles that stand for a channel's distribution, and the voxels they are taken from.
 QUANTILES, SAMPLED = 1023, 2**18
 BLOCK = 2**16
-#: Pixels of a lazy raster that its statistics are taken from.
-LAZY_PIXELS = 2**24
+#: Tiles of a large raster that its statistics are taken from, and their side in pixels.
+LAZY_TILES, TILE = 64, 512
 
 
 @dataclass
@@ -54,36 +54,52 @@ class Distribution:
         return float(np.interp(position, np.arange(len(inner)), inner))
 
 
-def distribution(blocks: list[tuple[Array, Array]]) -> Distribution:
-    """Distribution of blocks of (values, kept), each (n,)."""
-    from medsataug.kernels.stats import moments
+class Collector:
+    """Gathers a `Distribution` block by block; ``step`` thins the values quantiles come from."""
 
-    shift, parts = 0.0, []
-    for values, keep in blocks:
-        first = int(np.argmax(keep)) if not parts and len(keep) else -1
-        if first >= 0 and math.isfinite(values[first]):
-            shift = float(values[first])  # keeps the squares small where values are far from 0
+    def __init__(self, step: int) -> None:
+        self._step, self._shift = step, 0.0
+        self._parts: list[NDArray[np.float64]] = []
+        self._picked: list[Array] = []
+
+    def add(self, values: Array, keep: Array) -> None:
+        """Take in (n,) values where ``keep``."""
+        from medsataug.kernels.stats import moments
+
+        if not self._parts and len(keep):
+            first = int(np.argmax(keep))
+            if keep[first] and math.isfinite(values[first]):
+                self._shift = float(values[first])  # keeps squares small far from 0
         for start in range(0, len(values), BLOCK):
             out = np.empty(5)
-            moments(values[start : start + BLOCK], keep[start : start + BLOCK], shift, out)
-            parts.append((shift, out))
-    count = int(sum(p[0] for _, p in parts))
-    if count == 0:
-        return Distribution(0, 0.0, 0.0, np.zeros(QUANTILES + 2, np.float32))
-    mean = math.fsum(p[1] + s * p[0] for s, p in parts) / count
-    squares = math.fsum(p[2] - 2 * (mean - s) * p[1] + p[0] * (mean - s) ** 2 for s, p in parts)
-    total = sum(len(values) for values, _ in blocks)
-    step = max(1, total // SAMPLED)
-    picked = [values[::step][keep[::step]] for values, keep in blocks]
-    some = np.concatenate(picked).astype(np.float32)
-    some = np.sort(some[some == some])
-    if not some.size:
-        some = np.array([mean], np.float32)
-    at = (np.arange(QUANTILES) + 0.5) / QUANTILES * len(some) - 0.5
-    inner = np.interp(at, np.arange(len(some)), some)
-    low, high = min(p[3] for _, p in parts), max(p[4] for _, p in parts)
-    values = np.concatenate([[low], inner, [high]]).astype(np.float32)
-    return Distribution(count, mean, math.sqrt(max(squares / count, 0.0)), values)
+            moments(values[start : start + BLOCK], keep[start : start + BLOCK], self._shift, out)
+            self._parts.append(out)
+        some = values[:: self._step][keep[:: self._step]].astype(np.float32)
+        self._picked.append(some[some == some])
+
+    def result(self) -> Distribution:
+        """Distribution of all that was added."""
+        count = int(sum(p[0] for p in self._parts))
+        if count == 0:
+            return Distribution(0, 0.0, 0.0, np.zeros(QUANTILES + 2, np.float32))
+        off = math.fsum(p[1] for p in self._parts) / count
+        squares = math.fsum(p[2] for p in self._parts) / count - off * off
+        mean = off + self._shift
+        some = np.sort(np.concatenate(self._picked))
+        if not some.size:
+            some = np.array([mean], np.float32)
+        at = (np.arange(QUANTILES) + 0.5) / QUANTILES * len(some) - 0.5
+        inner = np.interp(at, np.arange(len(some)), some)
+        low, high = min(p[3] for p in self._parts), max(p[4] for p in self._parts)
+        values = np.concatenate([[low], inner, [high]]).astype(np.float32)
+        return Distribution(count, mean, math.sqrt(max(squares, 0.0)), values)
+
+
+def distribution(values: Array, keep: Array) -> Distribution:
+    """Distribution of (n,) values where ``keep``."""
+    collector = Collector(max(1, len(values) // SAMPLED))
+    collector.add(values, keep)
+    return collector.result()
 
 
 def kept(values: Array, valid: Array | None, label: Array | None, where: Where) -> Array:
@@ -143,11 +159,20 @@ class Facts:
     def distribution(self, channel: int, where: Where = "valid") -> Distribution:
         """Distribution of a channel of the stored image over ``where``."""
         if (channel, where) not in self._distributions:
-            blocks = [
-                (values, kept(values, valid, label, where))
-                for values, valid, label in self._image_blocks(channel, isinstance(where, tuple))
-            ]
-            self._distributions[channel, where] = distribution(blocks)
+            # A window of a file holds all bands: one reading serves them all.
+            lazy = isinstance(self._sample.image, LazyImage)
+            channels = range(self._sample.image.shape[0]) if lazy else (channel,)
+            windows = self._windows()
+            total = sum(math.prod(s.stop - s.start for s in w) for w in windows)
+            step = max(1, total // SAMPLED)
+            found = {c: Collector(step) for c in channels}
+            for image, valid, label in self._image_blocks(windows, isinstance(where, tuple)):
+                for c, collector in found.items():
+                    values = native(image[c]).reshape(-1)
+                    mask = None if valid is None else valid[min(c, len(valid) - 1)].reshape(-1)
+                    collector.add(values, kept(values, mask, label, where))
+            for c, collector in found.items():
+                self._distributions[c, where] = collector.result()
         return self._distributions[channel, where]
 
     def _label_blocks(self) -> Iterator[tuple[int, Array]]:
@@ -166,37 +191,34 @@ class Facts:
                 yield (c * height + y) * width, native(block[c]).reshape(-1)
 
     def _image_blocks(
-        self, channel: int, labels: bool
+        self, windows: list[Window], labels: bool
     ) -> Iterator[tuple[Array, Array | None, Array | None]]:
+        """Yield image, validity and (n,) labels of each window."""
         sample = self._sample
-        for window in self._windows():
+        for window in windows:
             if isinstance(sample.image, LazyImage):
                 image, valid = sample.image.read(window), sample.image.read_valid(window)
             else:
                 image, valid = sample.image, sample.valid
-            mask = None if valid is None else valid[min(channel, len(valid) - 1)].reshape(-1)
             label = None
             if labels and sample.label is not None:
-                lazy = isinstance(sample.label, LazyImage)
-                whole = sample.label.read(window) if lazy else sample.label  # type: ignore[union-attr]
+                stored = sample.label
+                whole = stored.read(window) if isinstance(stored, LazyImage) else stored
                 label = whole.reshape(-1, *image.shape[1:])[0].reshape(-1)
-            yield native(image[channel]).reshape(-1), mask, label
+            yield image, valid, label
 
     def _windows(self) -> list[Window]:
-        """All of an array; of a large raster, evenly spaced strips of `LAZY_PIXELS` in all."""
+        """All of an array; of a large raster, `LAZY_TILES` tiles evenly spaced over it."""
         shape = self._sample.grid.shape
-        whole = tuple(slice(0, n) for n in shape)
         if not isinstance(self._sample.image, LazyImage):
-            return [whole]
-        height, width = shape
-        strips = max(1, math.ceil(height / 256))
-        keep = min(strips, max(1, LAZY_PIXELS // (256 * width)))
-        starts = [int((k + 0.5) * strips / keep) * 256 for k in range(keep)]
+            return [tuple(slice(0, n) for n in shape)]
+        rows, columns = (-(-n // TILE) for n in shape)
+        count = min(rows * columns, LAZY_TILES)
+        chosen = (divmod(int((k + 0.5) * rows * columns / count), columns) for k in range(count))
         return [
-            (slice(y, min(y + 256, height)), slice(0, width))
-            for y in starts
-            if y < height
-        ] or [whole]
+            tuple(slice(i * TILE, min((i + 1) * TILE, n)) for i, n in zip(at, shape, strict=True))
+            for at in chosen
+        ]
 
 
 def native(array: Array) -> Array:
@@ -207,7 +229,7 @@ def native(array: Array) -> Array:
         array = array.astype(np.float32)
     if array.dtype == np.bool_:
         array = array.view(np.uint8)
-    return writable(np.ascontiguousarray(array))
+    return np.asarray(writable(np.ascontiguousarray(array)))
 
 
 class _Plain:
@@ -226,6 +248,3 @@ def writable(array: Any) -> Any:
     Kernels never write to their sources.
     """
     return array if array.flags.writeable else np.asarray(_Plain(array))
-
-
-__all__ = ["Distribution", "Facts", "distribution", "kept", "native", "writable"]

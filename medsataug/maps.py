@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,17 +66,17 @@ class Displacement:
     def bound(self) -> NDArray[np.float64]:
         """(N,) largest |control| along each axis; |D| never exceeds it (convex hull)."""
         n = len(self.controls)
-        return np.abs(self.controls).reshape(n, -1).max(axis=1).astype(np.float64)
+        return np.asarray(np.abs(self.controls).reshape(n, -1).max(axis=1), dtype=np.float64)
 
     def __call__(self, points: Points) -> Points:
         """Map (P, N) positions."""
-        return points + self._spline(points, None)
+        return np.asarray(points + self._spline(points, None))
 
     def jacobian(self, points: Points) -> NDArray[np.float64]:
         """(P, N, N) derivatives at (P, N) positions."""
         n = points.shape[1]
         columns = [self._spline(points, k) / self.spacing[k] for k in range(n)]
-        return np.eye(n) + np.stack(columns, axis=2)
+        return np.asarray(np.eye(n) + np.stack(columns, axis=2))
 
     def _spline(self, points: Points, derivative: int | None) -> NDArray[np.float64]:
         if len(points) > _CHUNK:
@@ -88,7 +89,7 @@ class Displacement:
         clipped = np.minimum(np.maximum(t, 0.0), 1.0)
         taps = cell.astype(np.intp)[:, :, None] + _TAPS
         wide = [(-1, *[1] * k, 4, *[1] * (n - 1 - k)) for k in range(n)]
-        index = tuple(taps[:, k].reshape(wide[k]) for k in range(n))
+        index: tuple[Any, ...] = tuple(taps[:, k].reshape(wide[k]) for k in range(n))
         values = self.controls[(slice(None), *index)].astype(np.float64)
         for k in reversed(range(n)):
             if derivative == k:
@@ -102,24 +103,22 @@ class Displacement:
         """(N, …) displacements at ``per_cell`` evenly spaced points a cell (and the last edge)."""
         field = self.controls.astype(np.float64)
         for k, cells in enumerate(self.cells):
-            field = np.moveaxis(np.tensordot(basis_matrix(cells, per_cell), field, (1, k + 1)), 0, k + 1)
+            field = np.moveaxis(
+                np.tensordot(basis_matrix(cells, per_cell), field, (1, k + 1)), 0, k + 1
+            )
         return field
 
 
 def basis(t: NDArray[np.float64]) -> NDArray[np.float64]:
     """(P, 4) cubic B-spline weights at fractions ``t`` of a cell."""
     s = 1 - t
-    return np.stack(
-        [s**3, 3 * t**3 - 6 * t**2 + 4, 3 * s**3 - 6 * s**2 + 4, t**3], axis=-1
-    ) / 6
+    return np.stack([s**3, 3 * t**3 - 6 * t**2 + 4, 3 * s**3 - 6 * s**2 + 4, t**3], axis=-1) / 6
 
 
 def basis_slopes(t: NDArray[np.float64]) -> NDArray[np.float64]:
     """(P, 4) derivatives of `basis` by ``t``."""
     s = 1 - t
-    return np.stack(
-        [-(s**2), 3 * t**2 - 4 * t, -3 * s**2 + 4 * s, t**2], axis=-1
-    ) / 2
+    return np.stack([-(s**2), 3 * t**2 - 4 * t, -3 * s**2 + 4 * s, t**2], axis=-1) / 2
 
 
 @lru_cache(maxsize=64)
@@ -187,7 +186,7 @@ class SpatialMap:
         """
         for part in reversed(self.parts):
             if isinstance(part, Affine):
-                points = Affine(np.linalg.inv(part.matrix))(points)
+                points = Affine(np.asarray(np.linalg.inv(part.matrix)))(points)
             else:
                 points = _newton(part, points, tolerance)
         return points
@@ -287,7 +286,9 @@ def signed_permutation(matrix: Matrix) -> tuple[list[int], list[int], list[int]]
         return None
     if np.any((linear != 0) & (np.abs(linear) != 1)) or np.any(offset != np.round(offset)):
         return None
-    if np.any(np.count_nonzero(linear, axis=0) != 1) or np.any(np.count_nonzero(linear, axis=1) != 1):
+    if np.any(np.count_nonzero(linear, axis=0) != 1) or np.any(
+        np.count_nonzero(linear, axis=1) != 1
+    ):
         return None
     axes = [int(np.flatnonzero(row)[0]) for row in linear]
     signs = [int(linear[k, axes[k]]) for k in range(n)]
@@ -313,9 +314,7 @@ def input_box(
         else:
             low, high = low - part.bound, high + part.bound
     starts = [int(np.clip(np.floor(low[k]) - margin, 0, shape[k] - 1)) for k in range(n)]
-    stops = [
-        int(np.clip(np.ceil(high[k]) + margin + 1, starts[k] + 1, shape[k])) for k in range(n)
-    ]
+    stops = [int(np.clip(np.ceil(high[k]) + margin + 1, starts[k] + 1, shape[k])) for k in range(n)]
     return tuple(zip(starts, stops, strict=True))
 
 

@@ -137,7 +137,9 @@ class Pipeline(BaseModel):
             try:
                 made = transform.steps(draws, state)
             except MedSatAugError as error:
-                raise type(error)(f"transforms[{number}] {error}") from None
+                text = str(error)
+                text = text if text.startswith(name) else f"{name}: {text}"
+                raise type(error)(f"transforms[{number}] {text}") from None
             for step in made:
                 state.follow(step)
             steps += made

@@ -96,7 +96,8 @@ class Range:
         """Smallest and largest value that can be drawn."""
         if self.kind == "normal" and self.values[1]:
             return -math.inf, math.inf
-        return (min(self.values), max(self.values)) if self.kind != "normal" else self.values[:1] * 2
+        inner = self.values[:1] if self.kind == "normal" else self.values
+        return min(inner), max(inner)
 
     def plain(self) -> Any:
         """Return the form a recipe is written in."""

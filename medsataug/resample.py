@@ -93,7 +93,7 @@ class Positions:
 
     def block(self, z: int, y: int, rows: int) -> Block:
         """Positions of ``rows`` rows from row ``y`` of plane ``z``."""
-        kept = self._buffers.__dict__
+        kept: dict[int, Any] = self._buffers.__dict__.setdefault("kept", {})
         if rows not in kept:
             n = rows * self.nx * self.owner
             kept[rows] = (

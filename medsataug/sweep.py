@@ -177,7 +177,7 @@ def number(value: Number, channel: int, where: Where, work: Work) -> float:
     else:
         flat = work.image[channel].reshape(-1)
         label = None if work.label is None else work.label[0].reshape(-1)
-        known = distribution([(flat, kept(flat, None, label, where))])
+        known = distribution(flat, kept(flat, None, label, where))
     return known.stat(value.name) * value.times + value.plus
 
 

@@ -56,7 +56,7 @@ class Dataset(TorchDataset[dict[str, torch.Tensor]]):
         cache: bool = True,
     ) -> None:
         if not cases or repeat < 1:
-            raise ConfigError(f"Dataset: {len(cases)} cases repeated {repeat} times; 1 or more each")
+            raise ConfigError(f"Dataset: {len(cases)} cases, repeat={repeat}; 1 or more each")
         self.cases = list(cases)
         self.pipeline = Pipeline.load(pipeline) if isinstance(pipeline, str) else pipeline
         self.seed, self.repeat, self.cache = seed, repeat, cache

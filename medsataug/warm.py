@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numba.core import event
 
 from medsataug import recipes
 from medsataug.kernels.jit import cache_folder
@@ -16,8 +22,15 @@ from medsataug.types import Sample
 IMAGES, LABELS = ("float32", "uint8", "int16", "uint16"), ("uint8", "int16", "uint16", "int32")
 
 
-def up() -> str:
-    """Run the packaged recipes on small images of every type; say how long it took."""
+def up() -> tuple[Path, float]:
+    """Run the packaged recipes on small images of every type.
+
+    Returns
+    -------
+    folder : Path
+        Where the compiled kernels are.
+    seconds : float
+    """
     started = time.perf_counter()
     rng = np.random.default_rng(0)
     for ndim, (image, label) in itertools.product((2, 3), zip(IMAGES, LABELS, strict=True)):
@@ -26,14 +39,53 @@ def up() -> str:
             image=(rng.random((3, *shape)) * 100).astype(image),
             label=(rng.random(shape) * 3).astype(label),
             valid=rng.random((1, *shape)) > 0.1,
-            axes="CZYX"[: 1] + "ZYX"[-ndim:],
+            axes="CZYX"[:1] + "ZYX"[-ndim:],
             spacing=(1,) * ndim,
             id="warmup",
         )
         for pipeline in _pipelines():
             for valid in (sample.valid, None):
                 pipeline.plan(sample.replace(valid=valid), seed=1)(sample.replace(valid=valid))
-    return f"kernels are compiled in {cache_folder()} ({time.perf_counter() - started:.0f} s)"
+    return cache_folder(), time.perf_counter() - started
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Say on stderr when a kernel is being compiled, and in the end for how long.
+
+    Numba says itself when it compiles: what the cache holds, whole or in part, need not be guessed.
+    """
+    told = _Compilations()
+    with event.install_listener("numba:compile", told):
+        yield
+    if told.seconds:
+        print(f"compiled in {told.seconds:.0f} s; the next start is fast", file=sys.stderr)
+
+
+class _Compilations(event.Listener):  # type: ignore[misc]
+    """Time spent compiling; one compilation contains those of the functions it calls."""
+
+    def __init__(self) -> None:
+        self.depth, self.started, self.seconds = 0, 0.0, 0.0
+
+    def on_start(self, event: Any) -> None:
+        """Tell the first time."""
+        if not self.depth:
+            self.started = time.perf_counter()
+            if not self.seconds:
+                print(
+                    "compiling kernels for this machine, for about 15 seconds; only the first run "
+                    "does so ('medsataug warmup' compiles all of them) …",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        self.depth += 1
+
+    def on_end(self, event: Any) -> None:
+        """Count the time."""
+        self.depth -= 1
+        if not self.depth:
+            self.seconds += time.perf_counter() - self.started
 
 
 def _pipelines() -> list[Pipeline]:

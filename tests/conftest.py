@@ -20,6 +20,16 @@ def real_data() -> Path:
     return Path(folder).resolve()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where the real data are given, a test that needs them must run."""
+    report = yield
+    if report.skipped and "real_data" in item.fixturenames and os.environ.get(DATA):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} skipped although {DATA} is set: {report.longrepr}"
+    return report
+
+
 @pytest.fixture(scope="session")
 def samples() -> Path:
     """Folder of the bundled synthetic samples."""

@@ -98,7 +98,7 @@ def _is_dicom(file: Path) -> bool:
         with file.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
     except OSError as error:
-        raise FormatError(f"{file}: cannot be opened ({error.strerror})") from None
+        raise FormatError.of(f"{file}: cannot be opened ({error.strerror})", error) from None
 
 
 def sop_class(file: Path) -> Any:

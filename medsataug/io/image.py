@@ -8,6 +8,7 @@ JPEG is read only: writing it would change every value.
 
 from __future__ import annotations
 
+import errno
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -203,7 +204,9 @@ def _opened(path: Path) -> Iterator[Any]:
     except (UnidentifiedImageError, SyntaxError, ValueError):
         raise FormatError(f"{path}: not a PNG, JPEG or BMP image; check its suffix") from None
     except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise FormatError.of(
+            f"{path}: cannot be read ({error.strerror or error})", error
+        ) from None
     with image:
         check_cap(path, image.width * image.height * 8)
         yield image
@@ -265,8 +268,10 @@ def _write_png(
                 sitk.GetImageFromArray(array, isVector=True), str(path), imageIO="PNGImageIO"
             )
         except RuntimeError:
-            raise FormatError(
-                f"{path}: cannot be written; is the disk full, or the folder read-only?"
+            # It does not say why; writing to a folder that exists fails by the machine.
+            raise FormatError.of(
+                f"{path}: cannot be written; is the disk full, or the folder read-only?",
+                OSError(errno.EIO, ""),
             ) from None
         return
     image = Pillow.fromarray(array[..., 0] if len(planes) == 1 else array)

@@ -184,7 +184,7 @@ def _fields(path: Path) -> dict[str, str]:
         with path.open("rb") as stream:
             text = stream.read(_HEADER_BYTES).decode("latin-1")
     except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error.strerror})") from None
+        raise FormatError.of(f"{path}: cannot be read ({error.strerror})", error) from None
     nrrd = path.suffix.lower() in (".nrrd", ".nhdr")
     if nrrd != text.startswith("NRRD0"):
         raise FormatError(

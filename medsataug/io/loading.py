@@ -70,6 +70,7 @@ def load(
     """
     check_match(match)
     paths = _paths(images)
+    _check_options(paths, series, bands)
     options = ReadOptions("image", series, None if bands is None else tuple(bands), lazy)
     parts: list[Loaded] = []
     names: list[str] = []
@@ -123,6 +124,20 @@ def _paths(images: PathLike | Iterable[PathLike]) -> list[Path]:
     if not given:
         raise ConfigError("images: at least one path is needed, got an empty list")
     return [Path(p) for p in given]
+
+
+def _check_options(
+    paths: Sequence[Path], series: str | None, bands: Sequence[int | str] | None
+) -> None:
+    """Refuse an option that no file here has a use for."""
+    names = {format_of(path).name for path in paths}
+    if series is not None and "dicom" not in names:
+        raise ConfigError(f"series: {series!r} is for DICOM, and {paths[0]} is none; leave it out")
+    if bands is not None and "geotiff" not in names:
+        raise ConfigError(
+            f"bands: only of a raster (GeoTIFF) can they be picked, and {paths[0]} is none; leave "
+            "them out"
+        )
 
 
 def _name(path: Path, kind: Format, taken: Sequence[str]) -> str:

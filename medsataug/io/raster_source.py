@@ -25,6 +25,8 @@ from medsataug.errors import FormatError, GeometryError
 from medsataug.types import Array, Window
 
 _CHUNK = 8 * 2**20
+#: Decoded blocks that GDAL keeps; its default is a twentieth of the memory.
+CACHE_MB = 64
 _ALPHA_NAME = re.compile("alpha|mask|opacity|transparen", re.IGNORECASE)
 #: Beside a raster, but not its content: viewers add statistics and overviews; a VRT names paths.
 _NOT_CONTENT = (".aux.xml", ".ovr", ".vrt", ".rrd")
@@ -195,7 +197,9 @@ class RasterSource:
         # A parent's handle stays in the dictionary untouched: its lock may have been held at the
         # fork, and closing its dataset here would deadlock in GDAL's own threads.
         handle = self._handles.setdefault(os.getpid(), _Handle())
-        with handle.lock, reading(self.path), rasterio.Env(GDAL_NUM_THREADS=gdal_threads()):
+        with handle.lock, reading(self.path), rasterio.Env(
+            GDAL_NUM_THREADS=gdal_threads(), GDAL_CACHEMAX=CACHE_MB
+        ):
             if handle.dataset is None:
                 handle.dataset = open_raster(self.path)
             yield handle.dataset

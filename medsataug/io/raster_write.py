@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -153,7 +154,9 @@ def _writing(path: Path) -> Iterator[None]:
             yield
     except RasterioError as error:
         reason = " ".join(str(error.__cause__ or error).split())
-        raise FormatError(f"{path}: cannot be written ({reason})") from error
+        raise FormatError.of(
+            f"{path}: cannot be written ({reason})", OSError(errno.EIO, reason)
+        ) from error
 
 
 def _create(path: Path | str, profile: Mapping[str, Any]) -> Any:

@@ -96,12 +96,14 @@ def format_of(path: Path) -> Format:
     known = "formats known: " + ", ".join(f.files for f in formats)
     try:
         if not path.exists():
-            raise FormatError(f"{path}: there is no such file or folder; {known}")
+            raise FormatError(f"{path}: there is no such file or folder; check the path")
+        if path.is_file() and path.stat().st_size == 0:
+            raise FormatError(f"{path}: the file is empty; copy it again")
         found = next((f.format for f in formats if f.matches(path)), None)
     except FormatError:
         raise
     except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise FormatError.of(f"{path}: cannot be read ({error.strerror or error})", error) from None
     if found is not None:
         return found
     if path.is_dir():

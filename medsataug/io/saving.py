@@ -72,7 +72,9 @@ def save(sample: Sample, folder: str | os.PathLike[str], *, overwrite: bool = Tr
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FormatError(f"{folder}: cannot be created ({error.strerror}); {_DO}") from None
+        raise FormatError.of(
+            f"{folder}: cannot be created ({error.strerror}); {_DO}", error
+        ) from None
     taken = [] if overwrite else [path for path in made if path.exists()]
     if taken:
         raise FormatError(f"{taken[0]}: exists; use overwrite=True, or another folder")
@@ -99,15 +101,16 @@ def _told(part: Path, path: Path) -> Iterator[None]:
     try:
         yield
     except FormatError as error:
-        raise FormatError(str(error).replace(str(part), str(path))) from None
+        raise FormatError.of(str(error).replace(str(part), str(path)), error) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FormatError(
+            raise FormatError.of(
                 f"{path}: the disk is full, and nothing was written; make room, or choose another "
-                "folder"
+                "folder",
+                error,
             ) from None
         reason = error.strerror or type(error).__name__
-        raise FormatError(f"{path}: cannot be written ({reason}); {_DO}") from None
+        raise FormatError.of(f"{path}: cannot be written ({reason}); {_DO}", error) from None
 
 
 def _sync(path: Path) -> None:

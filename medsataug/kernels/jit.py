@@ -17,6 +17,7 @@ from typing import Any
 
 import llvmlite
 import numba
+import numpy as np
 from numba import config, njit, types
 from numba.extending import intrinsic
 
@@ -52,12 +53,6 @@ def _cpu() -> str:
     return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
 
 
-def is_warm() -> bool:
-    """Whether some kernel has been compiled before, so that starting takes no time."""
-    folder = cache_folder()
-    return folder.is_dir() and any(folder.iterdir())
-
-
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` when first called, without the GIL, kept on disk."""
     asked = config.CACHE_DIR
@@ -68,26 +63,60 @@ def kernel(function: Callable[..., Any]) -> Any:
         config.CACHE_DIR = asked
 
 
+def paired_kernel(function: Callable[..., Any]) -> Any:
+    """Compile a `kernel` with LLVM's packing of like operations in a row (SLP) switched on.
+
+    It makes linear interpolation of integers 1.3 times faster, and some others slower; Numba
+    only has one switch for the whole process, so it is set while this kernel compiles.
+    """
+    dispatcher = kernel(function)
+    if config.DISABLE_JIT:
+        return dispatcher
+    plain = dispatcher.compile
+
+    def compile_paired(signature: Any) -> Any:
+        asked = config.SLP_VECTORIZE
+        config.SLP_VECTORIZE = 1
+        try:
+            return plain(signature)
+        finally:
+            config.SLP_VECTORIZE = asked
+
+    dispatcher.compile = compile_paired
+    return dispatcher
+
+
 def inline(function: Callable[..., Any]) -> Any:
-    """Compile a small helper that kernels call; LLVM inlines it."""
-    return njit(nogil=True, fastmath=FASTMATH, error_model="numpy")(function)
+    """Compile a helper into the kernels that call it: a call left standing hinders vectorising."""
+    return njit(nogil=True, fastmath=FASTMATH, error_model="numpy", forceinline=True)(function)
 
 
-@intrinsic
-def float_bits(typingctx, value):  # type: ignore[no-untyped-def]
-    """Bits of a float32 as uint32."""
+if config.DISABLE_JIT:
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return builder.bitcast(args[0], context.get_value_type(types.uint32))
+    def float_bits(value: Any) -> Any:
+        """Bits of a float32 as uint32."""
+        return np.float32(value).view(np.uint32)
 
-    return types.uint32(types.float32), codegen
+    def bits_float(value: Any) -> Any:
+        """float32 of the bits in a uint32."""
+        return np.uint32(value).view(np.float32)
 
+else:
 
-@intrinsic
-def bits_float(typingctx, value):  # type: ignore[no-untyped-def]
-    """float32 of the bits in a uint32."""
+    @intrinsic
+    def float_bits(typingctx, value):
+        """Bits of a float32 as uint32."""
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return builder.bitcast(args[0], context.get_value_type(types.float32))
+        def codegen(context, builder, signature, args):
+            return builder.bitcast(args[0], context.get_value_type(types.uint32))
 
-    return types.float32(types.uint32), codegen
+        return types.uint32(types.float32), codegen
+
+    @intrinsic
+    def bits_float(typingctx, value):
+        """float32 of the bits in a uint32."""
+
+        def codegen(context, builder, signature, args):
+            return builder.bitcast(args[0], context.get_value_type(types.float32))
+
+        return types.float32(types.uint32), codegen

@@ -17,6 +17,7 @@ import numpy as np
 from medsataug.kernels.jit import bits_float, float_bits, inline, kernel
 
 GROUP = 64
+BATCH = 16  # groups made at once; they stay in the first-level cache
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -24,22 +25,38 @@ _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 
 @inline
+def _round(c0, c1, c2, c3, k0, k1):
+    p0, p1 = _M0 * np.uint64(c0), _M1 * np.uint64(c2)
+    return (
+        np.uint32(np.uint32(p1 >> _HALF) ^ c1 ^ k0),
+        np.uint32(p1 & _LOW),
+        np.uint32(np.uint32(p0 >> _HALF) ^ c3 ^ k1),
+        np.uint32(p0 & _LOW),
+        np.uint32((np.uint64(k0) + _W0) & _LOW),
+        np.uint32((np.uint64(k1) + _W1) & _LOW),
+    )
+
+
+@inline
 def _philox(counter, key):
-    """Return four words in the low halves of uint64, for a 64-bit counter and key."""
-    c0, c1 = counter & _LOW, counter >> _HALF
-    c2, c3 = np.uint64(0), np.uint64(0)
-    k0, k1 = key & _LOW, key >> _HALF
-    for _ in range(10):
-        p0 = _M0 * c0
-        p1 = _M1 * c2
-        c0, c1, c2, c3 = (
-            ((p1 >> _HALF) ^ c1 ^ k0) & _LOW,
-            p1 & _LOW,
-            ((p0 >> _HALF) ^ c3 ^ k1) & _LOW,
-            p0 & _LOW,
-        )
-        k0 = (k0 + _W0) & _LOW
-        k1 = (k1 + _W1) & _LOW
+    """Four uint32 words of a 64-bit counter and key.
+
+    The ten rounds are written out: an inner loop would keep LLVM from vectorising the loop
+    over counters.
+    """
+    c0, c1 = np.uint32(counter & _LOW), np.uint32(counter >> _HALF)
+    c2, c3 = np.uint32(0), np.uint32(0)
+    k0, k1 = np.uint32(key & _LOW), np.uint32(key >> _HALF)
+    c0, c1, c2, c3, k0, k1 = _round(c0, c1, c2, c3, k0, k1)
+    c0, c1, c2, c3, k0, k1 = _round(c0, c1, c2, c3, k0, k1)
+    c0, c1, c2, c3, k0, k1 = _round(c0, c1, c2, c3, k0, k1)
+    c0, c1, c2, c3, k0, k1 = _round(c0, c1, c2, c3, k0, k1)
+    c0, c1, c2, c3, k0, k1 = _round(c0, c1, c2, c3, k0, k1)
+    c0, c1, c2, c3, k0, k1 = _round(c0, c1, c2, c3, k0, k1)
+    c0, c1, c2, c3, k0, k1 = _round(c0, c1, c2, c3, k0, k1)
+    c0, c1, c2, c3, k0, k1 = _round(c0, c1, c2, c3, k0, k1)
+    c0, c1, c2, c3, k0, k1 = _round(c0, c1, c2, c3, k0, k1)
+    c0, c1, c2, c3, _, _ = _round(c0, c1, c2, c3, k0, k1)
     return c0, c1, c2, c3
 
 
@@ -47,13 +64,14 @@ def _philox(counter, key):
 def philox_words(key, first, out):
     """Fill (n,) uint32 ``out`` with words ``4 first``, ``4 first + 1``, … in the paper's order."""
     for i in range(out.shape[0]):
-        words = _philox(np.uint64(first) + np.uint64(i // 4), key)
-        out[i] = np.uint32(words[i % 4])
+        w0, w1, w2, w3 = _philox(np.uint64(first) + np.uint64(i // 4), key)
+        pair = (w2, w3) if i & 2 else (w0, w1)
+        out[i] = np.uint32(pair[1]) if i & 1 else np.uint32(pair[0])
 
 
 @inline
 def _log(u):
-    """Natural logarithm of a positive normal float32, to 2 units in the last place.
+    """Natural logarithm of a positive normal float32, to 2.5 units in the last place.
 
     Mantissa in [sqrt(1/2), sqrt(2)), then the odd series in s = (m − 1)/(m + 1).
     """
@@ -73,9 +91,10 @@ def _log(u):
 
 @inline
 def _turn(w):
-    """Cosine and sine of the angle 2π w / 2³² by quadrant and Taylor series (error < 1e-7)."""
-    quarter = (w + np.uint64(0x20000000)) >> np.uint64(30)
-    rest = np.int32(np.uint32(w)) - np.int32(np.uint32((quarter << np.uint64(30)) & _LOW))
+    """Cosine and sine of the angle 2π w / 2³² by quadrant and Taylor series (error < 4e-7)."""
+    turned = np.uint32((np.uint64(w) + np.uint64(0x20000000)) & _LOW)
+    quarter = turned >> np.uint32(30)
+    rest = np.int32(turned & np.uint32(0x3FFFFFFF)) - np.int32(0x20000000)
     x = np.float32(rest) * np.float32(2 * math.pi / 2**32)
     z = x * x
     sine = np.float32(-1 / 5040)
@@ -87,11 +106,11 @@ def _turn(w):
     cosine = cosine * z + np.float32(1 / 24)
     cosine = cosine * z + np.float32(-1 / 2)
     cosine = cosine * z + np.float32(1)
-    odd = (quarter & np.uint64(1)) != np.uint64(0)
+    odd = (quarter & np.uint32(1)) != 0
     c = sine if odd else cosine
     s = cosine if odd else sine
-    c = -c if ((quarter + np.uint64(1)) & np.uint64(2)) != np.uint64(0) else c
-    s = -s if (quarter & np.uint64(2)) != np.uint64(0) else s
+    c = -c if ((quarter + np.uint32(1)) & np.uint32(2)) != 0 else c
+    s = -s if (quarter & np.uint32(2)) != 0 else s
     return c, s
 
 
@@ -104,33 +123,37 @@ def _pair(a, b):
 
 
 @inline
-def _normal_group(key, group, out, at):
-    """Sixty-four standard normal values of one group, into ``out[at : at + 64]``."""
-    for i in range(16):
-        w0, w1, w2, w3 = _philox(np.uint64(group) * np.uint64(16) + np.uint64(i), key)
-        a, b = _pair(w0, w1)
-        c, d = _pair(w2, w3)
-        out[at + i] = a
-        out[at + 16 + i] = b
-        out[at + 32 + i] = c
-        out[at + 48 + i] = d
+def _normals(key, counter, words, normals):
+    """Make normal values of consecutive counters: (4, n) uint32 ``words``, (4, n) ``normals``."""
+    w0, w1, w2, w3 = words[0], words[1], words[2], words[3]
+    for i in range(w0.shape[0]):
+        w0[i], w1[i], w2[i], w3[i] = _philox(counter + np.uint64(i), key)
+    for k in range(0, 4, 2):
+        a, b, c, d = words[k], words[k + 1], normals[k], normals[k + 1]
+        for i in range(a.shape[0]):
+            c[i], d[i] = _pair(a[i], b[i])
 
 
 @kernel
 def fill_normal(key, first, out):
-    """Fill (n,) float32 ``out`` with standard normal values number ``first``, ``first + 1``, …"""
+    """Fill (n,) float32 ``out`` with standard normals number ``first``, ``first + 1``, … .
+
+    Whole batches of groups are made, whatever is asked: vector code then runs over the same
+    counters in the same way, and any split of a range gives the same bytes.
+    """
     n = out.shape[0]
-    edge = np.empty(GROUP, np.float32)
-    at = 0
-    while at < n:
-        group = (first + at) // GROUP
-        skip = (first + at) - group * GROUP
-        if skip == 0 and n - at >= GROUP:
-            _normal_group(key, group, out, at)
-            at += GROUP
-        else:
-            _normal_group(key, group, edge, 0)
-            take = min(GROUP - skip, n - at)
-            for i in range(take):
-                out[at + i] = edge[skip + i]
-            at += take
+    words = np.empty((4, 16 * BATCH), np.uint32)
+    normals = np.empty((4, 16 * BATCH), np.float32)
+    batch = first // (GROUP * BATCH)
+    while batch * GROUP * BATCH < first + n:
+        _normals(key, np.uint64(batch * BATCH * 16), words, normals)
+        for g in range(BATCH):
+            for k in range(4):
+                at = (batch * BATCH + g) * GROUP + 16 * k - first
+                run = normals[k, 16 * g : 16 * g + 16]
+                if at >= 0 and at + 16 <= n:
+                    out[at : at + 16] = run
+                else:
+                    for i in range(max(0, -at), min(16, n - at)):
+                        out[at + i] = run[i]
+        batch += 1

@@ -1,8 +1,9 @@
 """Labels at positions: the argmax of the linearly interpolated one-hot, or the nearest label.
 
 The vote looks at the 4 or 8 corner labels only, so its cost does not depend on the number of
-classes. Weights within ``TIE`` of each other are a tie, which the smallest label wins: a
-mirrored image then votes the same although its sums round differently.
+classes. Fractions are rounded to 2⁻¹⁸ voxel and votes counted in integers: sums are exact, the
+order of adding cannot matter, and a mirrored image votes the same. The smallest label wins a
+tie.
 
 ``owner`` says how many sub-positions make one output voxel (1 unless the map shrinks): the
 one-hots of all of them are summed before the argmax.
@@ -12,10 +13,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from medsataug.kernels.gather import border
+from medsataug.kernels.gather import border, pair
 from medsataug.kernels.jit import inline, kernel
 
-TIE = np.float32(1e-6)
+_ONE = np.uint32(1)
+
+
+@inline
+def _unit(owner):
+    """Votes along one axis; the cube of it times ``owner`` stays within int64."""
+    return np.int64(1 << 18) if owner <= 256 else np.int64(1 << 14)
+
+
+@inline
+def _upper(f, unit):
+    """Votes of the upper neighbour: the fraction in units, so that f and 1 − f sum to one."""
+    return np.int64(np.rint(np.float64(f) * unit))
 
 
 @inline
@@ -30,83 +43,103 @@ def _add(label, weight, seen, sums, count):
 
 
 @inline
-def _winner(seen, sums, count, total):
+def _winner(seen, sums, count):
     best, weight = seen[0], sums[0]
     for s in range(1, count):
-        close = abs(sums[s] - weight) <= TIE * total
-        if (close and seen[s] < best) or (not close and sums[s] > weight):
-            best = seen[s]
-            weight = max(sums[s], weight) if close else sums[s]
+        if sums[s] > weight or (sums[s] == weight and seen[s] < best):
+            best, weight = seen[s], sums[s]
     return best
+
+
+@inline
+def _one_label_3d(src, z, y, x):
+    z, y, x = np.uint32(z), np.uint32(y), np.uint32(x)
+    k, j, i = z + _ONE, y + _ONE, x + _ONE
+    first = src[z, y, x]
+    return (
+        (src[z, y, i] == first)
+        & (src[z, j, x] == first)
+        & (src[z, j, i] == first)
+        & (src[k, y, x] == first)
+        & (src[k, y, i] == first)
+        & (src[k, j, x] == first)
+        & (src[k, j, i] == first)
+    )
 
 
 @kernel
 def vote_3d(src, idx, frac, nx, inside, mode, fill, owner, out):
-    """Vote (Z, Y, X) integer ``src`` into ``out`` (rows · nx / owner,)."""
+    """Vote (Z, Y, X) integer ``src`` into ``out`` (rows · nx / owner,).
+
+    Where all eight corners bear one label, which is nearly everywhere, nothing is counted.
+    """
+    n0, n1, n2 = src.shape
     seen = np.empty(8 * owner, src.dtype)
-    sums = np.empty(8 * owner, np.float32)
+    sums = np.empty(8 * owner, np.int64)
+    unit = _unit(owner)
     for q in range(out.shape[0]):
-        if owner == 1 and inside[q // nx]:
-            z, y, x = np.uint32(idx[0, q]), np.uint32(idx[1, q]), np.uint32(idx[2, q])
-            first = src[z, y, x]
-            if (
-                (src[z, y, x + 1] == first)
-                & (src[z, y + 1, x] == first)
-                & (src[z, y + 1, x + 1] == first)
-                & (src[z + 1, y, x] == first)
-                & (src[z + 1, y, x + 1] == first)
-                & (src[z + 1, y + 1, x] == first)
-                & (src[z + 1, y + 1, x + 1] == first)
-            ):
-                out[q] = first
+        if owner == 1:
+            z, y, x = idx[0, q], idx[1, q], idx[2, q]
+            near = pair(z, n0) and pair(y, n1) and pair(x, n2)
+            if near and _one_label_3d(src, z, y, x):
+                out[q] = src[z, y, x]
                 continue
         count = 0
-        for p in range(owner):
-            j = q * owner + p
+        for j in range(q * owner, (q + 1) * owner):
+            fz, fy, fx = (
+                _upper(frac[0, j], unit),
+                _upper(frac[1, j], unit),
+                _upper(frac[2, j], unit),
+            )
             for a in range(2):
-                wz = frac[0, j] if a else np.float32(1) - frac[0, j]
-                k = border(idx[0, j] + a, src.shape[0], mode)
+                wz = fz if a else unit - fz
+                k = border(idx[0, j] + a, n0, mode)
                 for b in range(2):
-                    wy = wz * (frac[1, j] if b else np.float32(1) - frac[1, j])
-                    m = border(idx[1, j] + b, src.shape[1], mode)
+                    wy = wz * (fy if b else unit - fy)
+                    m = border(idx[1, j] + b, n1, mode)
                     for c in range(2):
-                        w = wy * (frac[2, j] if c else np.float32(1) - frac[2, j])
-                        i = border(idx[2, j] + c, src.shape[2], mode)
+                        w = wy * (fx if c else unit - fx)
+                        i = border(idx[2, j] + c, n2, mode)
                         v = fill if (i < 0 or m < 0 or k < 0) else src[k, m, i]
                         if w > 0:
                             count = _add(v, w, seen, sums, count)
-        out[q] = _winner(seen, sums, count, np.float32(owner))
+        out[q] = _winner(seen, sums, count)
+
+
+@inline
+def _one_label_2d(src, y, x):
+    y, x = np.uint32(y), np.uint32(x)
+    j, i = y + _ONE, x + _ONE
+    first = src[y, x]
+    return (src[y, i] == first) & (src[j, x] == first) & (src[j, i] == first)
 
 
 @kernel
 def vote_2d(src, idx, frac, nx, inside, mode, fill, owner, out):
     """`vote_3d` for (Y, X) ``src``."""
+    n0, n1 = src.shape
     seen = np.empty(4 * owner, src.dtype)
-    sums = np.empty(4 * owner, np.float32)
+    sums = np.empty(4 * owner, np.int64)
+    unit = _unit(owner)
     for q in range(out.shape[0]):
-        if owner == 1 and inside[q // nx]:
-            y, x = np.uint32(idx[0, q]), np.uint32(idx[1, q])
-            first = src[y, x]
-            if (
-                (src[y, x + 1] == first)
-                & (src[y + 1, x] == first)
-                & (src[y + 1, x + 1] == first)
-            ):
-                out[q] = first
+        if owner == 1:
+            y, x = idx[0, q], idx[1, q]
+            if pair(y, n0) and pair(x, n1) and _one_label_2d(src, y, x):
+                out[q] = src[y, x]
                 continue
         count = 0
-        for p in range(owner):
-            j = q * owner + p
+        for j in range(q * owner, (q + 1) * owner):
+            fy, fx = _upper(frac[0, j], unit), _upper(frac[1, j], unit)
             for b in range(2):
-                wy = frac[0, j] if b else np.float32(1) - frac[0, j]
-                m = border(idx[0, j] + b, src.shape[0], mode)
+                wy = fy if b else unit - fy
+                m = border(idx[0, j] + b, n0, mode)
                 for c in range(2):
-                    w = wy * (frac[1, j] if c else np.float32(1) - frac[1, j])
-                    i = border(idx[1, j] + c, src.shape[1], mode)
+                    w = wy * (fx if c else unit - fx)
+                    i = border(idx[1, j] + c, n1, mode)
                     v = fill if (i < 0 or m < 0) else src[m, i]
                     if w > 0:
                         count = _add(v, w, seen, sums, count)
-        out[q] = _winner(seen, sums, count, np.float32(owner))
+        out[q] = _winner(seen, sums, count)
 
 
 @kernel

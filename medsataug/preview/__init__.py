@@ -204,7 +204,7 @@ def _write(data: bytes, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".png.part")
     except OSError as error:
-        raise FormatError(f"{path}: cannot be written ({error.strerror})") from error
+        raise FormatError.of(f"{path}: cannot be written ({error.strerror})", error) from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -214,4 +214,4 @@ def _write(data: bytes, path: Path) -> None:
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        raise FormatError(f"{path}: cannot be written ({error.strerror})") from error
+        raise FormatError.of(f"{path}: cannot be written ({error.strerror})", error) from error

@@ -78,7 +78,7 @@ def load(name: str | Path) -> Pipeline:
             f"recipe {str(name)!r}: neither a packaged recipe ({', '.join(packaged())}) nor a file"
         )
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        given = yaml.load(path.read_text(encoding="utf-8"), _loader())
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file, so not a recipe") from None
     except yaml.YAMLError as error:
@@ -87,7 +87,7 @@ def load(name: str | Path) -> Pipeline:
         problem = getattr(error, "problem", None) or "it cannot be parsed"
         raise ConfigError(f"{path}: not valid YAML{where}: {problem}") from None
     except OSError as error:
-        raise FormatError(f"{path}: cannot be read ({error.strerror})") from None
+        raise FormatError.of(f"{path}: cannot be read ({error.strerror})", error) from None
     if isinstance(given, list):
         given = {"transforms": given}
     if not isinstance(given, dict):
@@ -97,6 +97,24 @@ def load(name: str | Path) -> Pipeline:
         return Pipeline(**given)
     except MedSatAugError as error:
         raise type(error)(f"{path.name if path.parent == FOLDER else path}: {error}") from None
+
+
+@cache
+def _loader() -> Any:
+    """PyYAML's safe loader, which also refuses a key that is given twice."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+            keys = [k.value for k, _ in node.value if isinstance(k, yaml.ScalarNode)]
+            for k, _ in node.value:
+                if isinstance(k, yaml.ScalarNode) and keys.count(k.value) > 1:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key {k.value!r} is given twice", problem_mark=k.start_mark
+                    )
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def text(pipeline: Pipeline) -> str:

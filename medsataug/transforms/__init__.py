@@ -58,7 +58,10 @@ def find(name: str) -> Any:
 
     close = get_close_matches(wanted, names(), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
-    raise ConfigError(f"no transform {name!r}; {hint}allowed: {', '.join(names())}")
+    raise ConfigError(
+        f"no transform {name!r}; {hint}allowed: {', '.join(names())}; one of your own is known "
+        "in Python once it is registered (medsataug.register), not on the command line"
+    )
 
 
 def register(transform: Any) -> Any:

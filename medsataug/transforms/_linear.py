@@ -47,7 +47,7 @@ def shown(grid: Grid, back: Linear, frame: Frame, shift_vox: Linear | None = Non
         if np.count_nonzero(basis) == len(basis):
             back = back * (diagonal / diagonal[:, None])
         else:
-            back = np.linalg.solve(basis, back @ basis)
+            back = np.asarray(np.linalg.solve(basis, back @ basis))
     centre = (np.array(grid.shape) - 1) / 2
     offset = centre - back @ centre
     if shift_vox is not None:

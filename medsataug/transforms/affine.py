@@ -28,6 +28,7 @@ class Affine(Transform):
         Fixed pull-back matrix, output index → input index in array order (voxel centres), in
         place of the rest.
     frame : {"physical", "index"}
+        As in `Rotate`.
 
     Source: homogeneous coordinates, Foley et al., Computer Graphics (1996), section 5.3.
     """

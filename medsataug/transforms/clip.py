@@ -23,6 +23,7 @@ class Clip(ValueTransform):
     percentiles : (float, float), optional
         Instead: limits at these percentiles of each channel over ``where``.
     scope : {"case", "output"}
+        Whose percentiles: the whole case's, or those of the array as it is (a patch).
 
     Source: percentile clipping as in Isensee et al., "nnU-Net", Nature Methods 18 (2021),
     methods, intensity normalisation of CT.

@@ -19,6 +19,7 @@ class Contrast(ValueTransform):
     Parameters
     ----------
     factor : range
+        Of the distance from the mean.
     keep_range : bool
         Whether values stay within the channel's own least and greatest.
     scope : {"case", "output"}

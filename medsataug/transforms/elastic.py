@@ -32,6 +32,7 @@ class Elastic(Transform):
     spacing : length, or one for each of x, y, z
         Distance of control points, at least 2 voxels; large bends limbs, small ripples skin.
     magnitude : range of lengths
+        The greatest displacement that occurs.
     in_plane : bool
         Whether a volume is deformed within its slices (y, x), all in the same way (for thick
         slices).

@@ -29,7 +29,9 @@ class Flip(Transform):
     Source: reflection, Foley et al., Computer Graphics (1996), section 5.2.
     """
 
-    cases: ClassVar[Cases] = Cases(zero={"p": 0}, full={"p": 1, "axes": ["x", "y"]})
+    cases: ClassVar[Cases] = Cases(
+        zero={"p": 0, "axes": "x"}, full={"p": 1, "axes": ["x", "y"]}
+    )
 
     p: Probability = 0.5
     axes: str | int | tuple[str | int, ...] = "left-right"

@@ -21,6 +21,7 @@ class Gamma(ValueTransform):
     Parameters
     ----------
     exponent : range
+        1 changes nothing.
     invert : bool
         Whether the curve is applied to the negative image.
     scope : {"case", "output"}

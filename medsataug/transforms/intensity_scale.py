@@ -32,6 +32,7 @@ class IntensityScale(ValueTransform):
     Parameters
     ----------
     gain : range
+        Factor of all values.
     offset : range of amounts
         Stored units, ``"10%"`` of the channel's standard deviation, or ``"0.01rho"``.
     field : range

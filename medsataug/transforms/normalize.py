@@ -22,7 +22,9 @@ class Normalize(ValueTransform):
     Parameters
     ----------
     method : {"zscore", "minmax", "percentile"}
+        To mean 0 and deviation 1; least and greatest to 0 and 1; or the percentiles to 0 and 1.
     percentiles : (float, float)
+        The two of ``percentile``.
     scope : {"case", "output"}
         Whose statistics: the whole case's (a patch is normalised like its case), or those of
         the array as it is.

@@ -35,6 +35,7 @@ class OneOf(Transform):
     Parameters
     ----------
     transforms : list of transforms
+        One of them is applied.
     weights : list of float, optional
         Relative chances; by default all alike.
     """

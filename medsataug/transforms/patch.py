@@ -23,6 +23,7 @@ class Patch(Transform):
         those present (background and ignored values apart), then one of its voxels. A case
         without any falls back to ``mode`` and says so in the plan.
     mode : {"random", "center"}
+        Where the patch lies that is cut around no class.
     pad : bool
         Whether an image smaller than the patch is filled up; else it is an error.
 

@@ -22,7 +22,7 @@ class Resample(Transform):
         not named keep theirs.
     """
 
-    cases: ClassVar[Cases] = Cases(zero={"spacing": 1}, full={"spacing": 0.7})
+    cases: ClassVar[Cases] = Cases(zero={"spacing": 1}, full={"spacing": (0.6, 0.8)})
 
     spacing: PositiveLengthPerAxis
 

@@ -22,6 +22,7 @@ class Rot90(Transform):
     turns : list of int
         Numbers of quarter turns to choose from, 0 to 3.
     plane : {"xy", "xz", "yz"}
+        The plane that turns.
 
     Source: `numpy.rot90` for the sense of rotation, in the plane given.
     """

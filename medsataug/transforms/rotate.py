@@ -20,9 +20,11 @@ class Rotate(Transform):
     Parameters
     ----------
     degrees : range, or a range for each of x, y, z
+        Angle about each axis.
     axes : str
         The axes turned about when ``degrees`` is one range; ``"z"`` keeps every slice in place.
     frame : {"physical", "index"}
+        Whether the turn is rigid in true lengths, or in voxels as if they were cubes.
 
     Source: rotation matrices as in Shoemake, "Euler angle conversion", Graphics Gems IV (1994).
     """
@@ -38,7 +40,7 @@ class Rotate(Transform):
         about = dict.fromkeys(self.axes, self.degrees)
         given = self.degrees if isinstance(self.degrees, dict) else about
         if state.ndim == 2:
-            given = {"z": given.get("z", Range.of(0))}  # type: ignore[dict-item]
+            given = {"z": given.get("z", Range.of(0))}
         drawn = drawn_per_axis(given, draws, "degrees", 3, default=0.0)  # type: ignore[arg-type]
         angles = [math.radians(v) for _, v, _ in drawn]
         if not any(angles):

@@ -19,6 +19,7 @@ class Scale(Transform):
     Parameters
     ----------
     factor : range, or a range for each of x, y, z
+        Above 1 the content grows.
     isotropic : bool
         Whether one range gives one factor for all axes.
 

@@ -22,6 +22,7 @@ class Shear(Transform):
     pairs : list of str
         ``"xy"`` slides along x with growing y. By default every pair in order x, y, z.
     frame : {"physical", "index"}
+        Whether angles are those in true lengths, or in voxels as if they were cubes.
 
     Source: homogeneous shearing, Foley et al., Computer Graphics (1996), section 5.2.
     """
@@ -47,4 +48,4 @@ class Shear(Transform):
             content = slide @ content
         if np.array_equal(content, np.eye(state.ndim)):
             return ()
-        return (shown(state.grid, np.linalg.inv(content), self.frame),)
+        return (shown(state.grid, np.asarray(np.linalg.inv(content)), self.frame),)

@@ -15,6 +15,7 @@ class SomeOf(Transform):
     Parameters
     ----------
     transforms : list of transforms
+        Several of them are applied.
     count : int or (int, int)
         How many; of a pair, any number from the first to the second.
     """

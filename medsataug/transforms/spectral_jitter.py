@@ -32,6 +32,7 @@ class SpectralJitter(ValueTransform):
     Parameters
     ----------
     gain, contrast : range
+        Factors of all values, and of their distance from the band's mean.
     offset : range of amounts
         ``"0.01rho"`` in reflectance, ``"5%"`` of the band's standard deviation, or stored units.
     correlation : float
@@ -58,7 +59,7 @@ class SpectralJitter(ValueTransform):
         """Draw correlated numbers for all bands."""
         picked = self.picked(state)
         bands = [state.channels[c] for c in picked]
-        root = np.linalg.cholesky(correlations(bands, self.correlation))
+        root = np.asarray(np.linalg.cholesky(correlations(bands, self.correlation)))
         gains, offsets, contrasts = (
             _correlated(draws, name, given, root, bands)
             for name, given in (

@@ -1,0 +1,52 @@
+"""Public names; written by tests/generate.py, since the package imports them lazily."""
+
+from medsataug import grid as grid
+from medsataug import io as io
+from medsataug import kernels as kernels
+from medsataug import maps as maps
+from medsataug import preview as preview
+from medsataug import recipes as recipes
+from medsataug import torch as torch
+from medsataug import transforms as transforms
+from medsataug import values as values
+from medsataug.errors import ConfigError as ConfigError
+from medsataug.errors import FormatError as FormatError
+from medsataug.errors import GeometryError as GeometryError
+from medsataug.errors import MedSatAugError as MedSatAugError
+from medsataug.errors import MedSatAugWarning as MedSatAugWarning
+from medsataug.grid import Grid as Grid
+from medsataug.io import load as load
+from medsataug.io import save as save
+from medsataug.pipeline import Pipeline as Pipeline
+from medsataug.plan import Plan as Plan
+from medsataug.threads import set_threads as set_threads
+from medsataug.transforms import register as register
+from medsataug.transforms.affine import Affine as Affine
+from medsataug.transforms.barrier import Barrier as Barrier
+from medsataug.transforms.brightness import Brightness as Brightness
+from medsataug.transforms.clip import Clip as Clip
+from medsataug.transforms.contrast import Contrast as Contrast
+from medsataug.transforms.crop import Crop as Crop
+from medsataug.transforms.elastic import Elastic as Elastic
+from medsataug.transforms.flip import Flip as Flip
+from medsataug.transforms.gamma import Gamma as Gamma
+from medsataug.transforms.gaussian_noise import GaussianNoise as GaussianNoise
+from medsataug.transforms.intensity_scale import IntensityScale as IntensityScale
+from medsataug.transforms.normalize import Normalize as Normalize
+from medsataug.transforms.one_of import OneOf as OneOf
+from medsataug.transforms.pad import Pad as Pad
+from medsataug.transforms.patch import Patch as Patch
+from medsataug.transforms.resample import Resample as Resample
+from medsataug.transforms.resize import Resize as Resize
+from medsataug.transforms.rot90 import Rot90 as Rot90
+from medsataug.transforms.rotate import Rotate as Rotate
+from medsataug.transforms.scale import Scale as Scale
+from medsataug.transforms.shear import Shear as Shear
+from medsataug.transforms.simard_elastic import SimardElastic as SimardElastic
+from medsataug.transforms.some_of import SomeOf as SomeOf
+from medsataug.transforms.spectral_jitter import SpectralJitter as SpectralJitter
+from medsataug.transforms.translate import Translate as Translate
+from medsataug.types import Channel as Channel
+from medsataug.types import Sample as Sample
+
+__version__: str
