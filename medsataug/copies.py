@@ -9,11 +9,13 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from medsataug import __version__, io, recipes
 from medsataug.errors import ConfigError, FormatError, MedSatAugWarning
+from medsataug.io.saving import file_names
 from medsataug.pipeline import Pipeline
 from medsataug.plan import Plan
 from medsataug.types import Sample
@@ -48,10 +50,9 @@ def write(
         Where nothing can be written, or a folder holds a copy of other settings.
     """
     out = Path(out)
-    _prepare(out)
     made: list[dict[str, Any]] = []
     shown: list[tuple[Sample, Plan]] = []
-    with compiling():
+    with _prepared(out), compiling():
         for index in _progress(range(count), quiet):
             folder, started = out / f"copy_{index:04d}", time.perf_counter()
             plan = pipeline.plan(sample, seed, index)
@@ -60,7 +61,7 @@ def write(
             drawn = preview and len(shown) < SHOWN
             if drawn or not finished:
                 result = plan(sample)
-                result.record = record | {"output": result.digest}
+                result.record = record | {"output": result.digest, "files": file_names(result)}
                 if drawn:
                     shown.append((result, plan))
                 if not finished:
@@ -132,8 +133,7 @@ def replay(record: Path, sample: Sample, out: Path) -> list[Path]:
             f"{record}: this copy was made from another image or label (content digest {digest}, "
             f"given {sample.digest}); give the same files in the same order"
         )
-    _prepare(Path(out))
-    with compiling():
+    with _prepared(Path(out)), compiling():
         result = plan(sample)
     if result.digest != output:
         warnings.warn(
@@ -150,6 +150,7 @@ def _record(plan: Plan, pipeline: Pipeline, sample: Sample) -> dict[str, Any]:
     from medsataug.execute import record
 
     return record(plan, sample) | {
+        "smallest_jacobian": round(plan.smallest_jacobian, 4),
         "digest": sample.digest,
         "recipe_text": recipes.text(pipeline),
         "plan": json.loads(plan.to_json()),
@@ -169,18 +170,24 @@ def _finished(folder: Path, record: dict[str, Any], overwrite: bool) -> bool:
     try:
         known = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         same = bool({k: known[k] for k in record} == json.loads(json.dumps(record)))
+        whole = all((folder / name).is_file() for name in known["files"])
     except (OSError, ValueError, KeyError, TypeError):
-        same = False
+        same = whole = False
     if not same and not overwrite:
         raise FormatError(
             f"{folder}: holds a copy made with other settings or from another image; choose "
             "another --out, or give --overwrite"
         )
-    return same
+    return same and whole
 
 
-def _prepare(out: Path) -> None:
-    """Create the folder of the copies, and clear what a killed run left half written."""
+@contextmanager
+def _prepared(out: Path) -> Iterator[None]:
+    """Create the folder of the copies, without what a killed run left half written.
+
+    A failure leaves no empty folder behind.
+    """
+    new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         left = [p for p in out.glob(".copy_*") if p.is_dir() and not _is_at_work(p)]
@@ -194,6 +201,13 @@ def _prepare(out: Path) -> None:
         ) from None
     for part in left:
         shutil.rmtree(part, ignore_errors=True)
+    try:
+        yield
+    except BaseException:
+        if new:
+            with suppress(OSError):  # it holds finished copies
+                out.rmdir()
+        raise
 
 
 def _is_at_work(part: Path) -> bool:

@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medsataug import __version__
+from medsataug import __version__, threads
 from medsataug.errors import ConfigError
 from medsataug.facts import native
 from medsataug.io.encode import to_dtype
+from medsataug.kernels.pointwise import round_to
 from medsataug.maps import Affine, SpatialMap, fold, input_box
 from medsataug.plan import Plan, Segment
 from medsataug.roles import image_fills, is_raster, label_fill
 from medsataug.resample import as_float, copied, resample_image
-from medsataug.sweep import CaseStatistics, Work, sweep
+from medsataug.sweep import SLICE, CaseStatistics, Work, sweep
 from medsataug.transforms.base import channels_after
-from medsataug.types import Array, Channel, LazyImage, Sample
+from medsataug.types import Array, Channel, Sample, is_lazy
 from medsataug.values import Mix
 
 #: Voxels around a window that interpolation may need: two for cubic, one for rounding.
@@ -86,8 +87,7 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
         channels=channels,
         points=points,
         id=sample.id,
-        # In another unit, the stored dtype and its scaling mean nothing any more.
-        meta=sample.meta | ({"dtype": "float32"} if plan.changes_unit else {}),
+        meta=_meta(plan, sample),
         record=record(plan, sample),
     )
 
@@ -110,14 +110,7 @@ def _partner(step: Mix, partners: Mapping[str, Sample]) -> Sample:
 
 def record(plan: Plan, sample: Sample) -> dict[str, Any]:
     """What is written beside a result: how it came to be, and how to make it again."""
-    turned = not np.allclose(plan.exact, plan.grid.affine) or _is_turned(plan)
-    points = None
-    if plan.elastic and plan.source.ndim == 2 and is_raster(sample):
-        from medsataug.io.georef import control_points
-
-        if plan.source.affine.shape == (3, 3):
-            points = control_points(plan.source.affine, plan.grid.shape, plan.source_positions)
-    made = {
+    return {
         "medsataug": __version__,
         "recipe": plan.recipe,
         "seed": plan.seed,
@@ -130,14 +123,23 @@ def record(plan: Plan, sample: Sample) -> dict[str, Any]:
             "mode": plan.geometry,
             "exact_affine": plan.exact.tolist(),
             "elastic": plan.elastic,
-            "rotated_or_flipped": turned,
+            "rotated_or_flipped": _is_turned(plan),
         },
     }
-    if plan.elastic:
-        made["geometry"]["smallest_jacobian"] = round(plan.smallest_jacobian, 4)  # type: ignore[index]
-    if points is not None:
-        made["gcps"] = points
-    return made
+
+
+def _meta(plan: Plan, sample: Sample) -> dict[str, Any]:
+    """What a writer needs, as far as it still holds."""
+    meta = dict(sample.meta)
+    if plan.changes_unit:
+        meta["dtype"] = "float32"  # in another unit, the stored dtype means nothing any more
+    if plan.elastic and is_raster(sample) and plan.source.affine.shape == (3, 3):
+        from medsataug.io.georef import control_points
+
+        # No transform describes a bent raster; its corners and what lies between can be named.
+        affine, shape = plan.source.affine, plan.grid.shape
+        meta["gcps"] = control_points(affine, shape, plan.source_positions)
+    return meta
 
 
 def _is_turned(plan: Plan) -> bool:
@@ -153,7 +155,7 @@ def _read(
     """Arrays of a sample; of a lazy one, only the window that the first segment needs."""
     shape = sample.grid.shape
     box = tuple((0, n) for n in shape)
-    lazy = isinstance(sample.image, LazyImage) or isinstance(sample.label, LazyImage)
+    lazy = is_lazy(sample.image) or is_lazy(sample.label)
     first = segments[0].spatial if segments else None
     if lazy and first is not None and first.channels is None:
         box = input_box(first, shape, MARGIN)
@@ -164,13 +166,13 @@ def _read(
         segments = [Segment(local, segments[0].steps), *segments[1:]]
     window = tuple(slice(a, b) for a, b in box)
     valid = sample.valid
-    if isinstance(sample.image, LazyImage):
+    if is_lazy(sample.image):
         image, valid = sample.image.read(window), sample.image.read_valid(window)
     else:
         image = sample.image[(slice(None), *window)]
         valid = None if valid is None else valid[(slice(None), *window)]
     label = sample.label
-    if isinstance(label, LazyImage):
+    if is_lazy(label):
         label = label.read(window)
         label = label[0] if len(label) == 1 else label
     elif label is not None:
@@ -236,6 +238,22 @@ def _working(
     return out
 
 
+def _integers(image: NDArray[np.float32], dtype: np.dtype[Any]) -> Array:
+    """Rounded half to even and saturated; NaN becomes 0."""
+    if dtype.itemsize > 2:
+        return to_dtype(image, dtype)
+    limits, out = np.iinfo(dtype), np.empty(image.shape, dtype)
+    low, high = np.float32(limits.min), np.float32(limits.max)
+    flat, into = image.reshape(-1), out.reshape(-1)
+
+    def work(start: int) -> None:
+        part = slice(start, start + SLICE)
+        round_to(flat[part], low, high, np.float32(0), into[part])
+
+    threads.run(work, range(0, flat.size, SLICE))
+    return out
+
+
 def _finished(
     image: Array,
     valid: NDArray[np.bool_] | None,
@@ -262,7 +280,7 @@ def _finished(
     if invalid is not None and original is None and (nodata is not None or integers):
         image[invalid] = 0 if nodata is None else nodata
     if integers and image.dtype != stored:
-        image = to_dtype(image, np.dtype(np.uint8) if stored.kind == "b" else stored)
+        image = _integers(image, np.dtype(np.uint8) if stored.kind == "b" else stored)
     elif not integers and not computed:
         image = image.astype(np.float32)
     if invalid is not None:

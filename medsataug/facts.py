@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medsataug.types import Array, LazyImage, Sample, Window
+from medsataug.types import Array, Sample, is_lazy, Window
 from medsataug.values import Where
 
 
@@ -160,7 +160,7 @@ class Facts:
         """Distribution of a channel of the stored image over ``where``."""
         if (channel, where) not in self._distributions:
             # A window of a file holds all bands: one reading serves them all.
-            lazy = isinstance(self._sample.image, LazyImage)
+            lazy = is_lazy(self._sample.image)
             channels = range(self._sample.image.shape[0]) if lazy else (channel,)
             windows = self._windows()
             total = sum(math.prod(s.stop - s.start for s in w) for w in windows)
@@ -180,7 +180,7 @@ class Facts:
         label = self._sample.label
         if label is None:
             return
-        if not isinstance(label, LazyImage):
+        if not is_lazy(label):
             yield 0, native(label).reshape(-1)
             return
         channels, height, width = label.shape
@@ -196,21 +196,21 @@ class Facts:
         """Yield image, validity and (n,) labels of each window."""
         sample = self._sample
         for window in windows:
-            if isinstance(sample.image, LazyImage):
+            if is_lazy(sample.image):
                 image, valid = sample.image.read(window), sample.image.read_valid(window)
             else:
                 image, valid = sample.image, sample.valid
             label = None
             if labels and sample.label is not None:
                 stored = sample.label
-                whole = stored.read(window) if isinstance(stored, LazyImage) else stored
+                whole = stored.read(window) if is_lazy(stored) else stored
                 label = whole.reshape(-1, *image.shape[1:])[0].reshape(-1)
             yield image, valid, label
 
     def _windows(self) -> list[Window]:
         """All of an array; of a large raster, `LAZY_TILES` tiles evenly spaced over it."""
         shape = self._sample.grid.shape
-        if not isinstance(self._sample.image, LazyImage):
+        if not is_lazy(self._sample.image):
             return [tuple(slice(0, n) for n in shape)]
         rows, columns = (-(-n // TILE) for n in shape)
         count = min(rows * columns, LAZY_TILES)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypeIs
 
 from medsataug.errors import ConfigError, GeometryError
 from medsataug.grid import Grid
@@ -51,6 +52,11 @@ class LazyImage(Protocol):
     def read_valid(self, window: Window) -> NDArray[np.bool_] | None:
         """(C or 1, *window) True where there is data, or None where all of it is."""
         ...
+
+
+def is_lazy(part: object) -> TypeIs[LazyImage]:
+    """Whether an image or label is read piece by piece; quick for arrays."""
+    return not isinstance(part, np.ndarray) and isinstance(part, LazyImage)
 
 
 @dataclass(eq=False)
@@ -101,9 +107,9 @@ class Sample:
     record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.image, LazyImage):
+        if not is_lazy(self.image):
             self.image = np.asarray(self.image)
-        if self.label is not None and not isinstance(self.label, LazyImage):
+        if self.label is not None and not is_lazy(self.label):
             self.label = np.asarray(self.label)
         if self.axes is not None:
             self._arrange(self.axes)
@@ -134,7 +140,7 @@ class Sample:
         if sorted(given.replace("C", "")) != sorted(spatial) or given.count("C") > 1:
             raise ConfigError(f"axes: {axes!r} is not an order of C (optional), Z (optional), Y, X")
         image = self.image
-        if isinstance(image, LazyImage):
+        if is_lazy(image):
             raise ConfigError("axes: a lazy image already is (C, [Z,] Y, X); leave axes out")
         if image.ndim != len(given):
             raise ConfigError(
@@ -143,7 +149,7 @@ class Sample:
         order = [given.index(a) for a in ("C" + spatial if "C" in given else spatial)]
         image = image.transpose(order)
         self.image = image if "C" in given else image[None]
-        if self.label is not None and not isinstance(self.label, LazyImage):
+        if self.label is not None and not is_lazy(self.label):
             own = [a for a in given if a != "C"]
             if self.label.ndim == len(own):
                 self.label = self.label.transpose([own.index(a) for a in spatial])
@@ -169,7 +175,7 @@ class Sample:
                 raise GeometryError(
                     f"label: shape {tuple(self.label.shape)} does not fit the image's {shape[1:]}"
                 )
-            if self.label.dtype.kind == "b" and not isinstance(self.label, LazyImage):
+            if self.label.dtype.kind == "b" and not is_lazy(self.label):
                 self.label = self.label.view(np.uint8)
             if self.label.dtype.kind not in "iu":
                 raise ConfigError(
@@ -199,7 +205,7 @@ class Sample:
             return self.id
         state = hashlib.blake2b(digest_size=8)
         for part in (self.image, self.label):
-            if isinstance(part, LazyImage):
+            if is_lazy(part):
                 state.update(str(getattr(part, "digest", "")).encode())
             elif part is not None:
                 state.update(f"{part.shape}{part.dtype.newbyteorder('=').str}".encode())
@@ -217,7 +223,7 @@ class Sample:
         for part in (self.image, self.label, self.valid):
             if part is None:
                 continue
-            if isinstance(part, LazyImage):
+            if is_lazy(part):
                 state.update(str(getattr(part, "digest", "")).encode())
                 continue
             state.update(f"{part.shape}{part.dtype.newbyteorder('=').str}".encode())

@@ -204,9 +204,7 @@ def _opened(path: Path) -> Iterator[Any]:
     except (UnidentifiedImageError, SyntaxError, ValueError):
         raise FormatError(f"{path}: not a PNG, JPEG or BMP image; check its suffix") from None
     except OSError as error:
-        raise FormatError.of(
-            f"{path}: cannot be read ({error.strerror or error})", error
-        ) from None
+        raise FormatError.of(f"{path}: cannot be read ({error.strerror or error})", error) from None
     with image:
         check_cap(path, image.width * image.height * 8)
         yield image

@@ -89,9 +89,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     except FormatError:
         raise
     except OSError as error:
-        raise FormatError.of(
-            f"{path}: cannot be read ({error.strerror or error})", error
-        ) from None
+        raise FormatError.of(f"{path}: cannot be read ({error.strerror or error})", error) from None
 
 
 def paths_of(path: Path) -> tuple[Path, Path]:

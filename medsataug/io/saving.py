@@ -95,6 +95,11 @@ def save(sample: Sample, folder: str | os.PathLike[str], *, overwrite: bool = Tr
     return made
 
 
+def file_names(sample: Sample) -> list[str]:
+    """Return the names of the files that `save` writes for ``sample``, but for its record."""
+    return [f.name + f.suffix for f in _files(sample) if f.name != "record"]
+
+
 @contextmanager
 def _told(part: Path, path: Path) -> Iterator[None]:
     """Tell a failure with the file's final name and what to do."""

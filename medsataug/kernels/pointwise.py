@@ -42,6 +42,16 @@ def limit(x, p, first, key):
 
 
 @kernel
+def round_to(x, low, high, nan, out):
+    """Round (n,) ``x`` half to even into the integers ``low`` … ``high``; NaN becomes ``nan``."""
+    for i in range(x.shape[0]):
+        v = np.rint(x[i])
+        v = low if v < low else v
+        v = high if v > high else v
+        out[i] = nan if v != v else v
+
+
+@kernel
 def mix_channels(x, gain, bias, out):
     """(C', n) ``out`` = (C', C) ``gain`` · (C, n) ``x`` + ``bias``, summed in float64."""
     for i in range(x.shape[1]):

@@ -123,7 +123,9 @@ def text(pipeline: Pipeline) -> str:
 
     fields = pipeline.model_dump(mode="json", exclude_unset=True)
     fields["transforms"] = [plain_transform(t) for t in pipeline.transforms]
-    dumped: str = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=90, default_flow_style=None)
+    dumped: str = yaml.safe_dump(
+        fields, sort_keys=False, allow_unicode=True, width=90, default_flow_style=None
+    )
     return dumped
 
 
