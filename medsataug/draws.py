@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medsataug.kernels.random import philox_words
 from medsataug.ranges import Range
 
-_BATCH = 32
+_BATCH = 16
 
 
 def stream_key(*parts: Any) -> int:

@@ -22,6 +22,7 @@ from medsataug.errors import ConfigError
 
 Matrix = NDArray[np.float64]
 _TAPS = np.arange(4)
+_EYES = {n: np.eye(n) for n in (2, 3, 4)}
 _CHUNK = 4096  # points whose 64 taps each are held at once
 Points = NDArray[np.float64]
 
@@ -166,11 +167,12 @@ class SpatialMap:
     @property
     def matrix(self) -> Matrix:
         """Product of the affine parts: the map without its elastic part."""
-        n = len(self.out_shape)
-        product = np.eye(n + 1)
-        for part in self.parts:
-            if isinstance(part, Affine):
-                product = part.matrix @ product
+        matrices = [p.matrix for p in self.parts if isinstance(p, Affine)]
+        if not matrices:
+            return _EYES[len(self.out_shape) + 1]
+        product = matrices[0]
+        for matrix in matrices[1:]:
+            product = matrix @ product
         return product
 
     @property
@@ -229,9 +231,6 @@ def fold(parts: Sequence[Part]) -> tuple[Part, ...]:
     return tuple(p for p in folded if not (isinstance(p, Affine) and _is_eye(p.matrix)))
 
 
-_EYES = {n: np.eye(n) for n in (3, 4)}
-
-
 def _is_eye(matrix: Matrix) -> bool:
     return bool((matrix == _EYES[len(matrix)]).all())
 
@@ -261,7 +260,7 @@ def is_identity(spatial: SpatialMap, shape: Sequence[int]) -> bool:
 def homogeneous(linear: NDArray[np.float64], offset: NDArray[np.float64] | float = 0.0) -> Matrix:
     """(N + 1, N + 1) matrix of x → linear @ x + offset."""
     n = len(linear)
-    m = np.eye(n + 1)
+    m = _EYES[n + 1].copy()
     m[:n, :n] = linear
     m[:n, n] = offset
     return m

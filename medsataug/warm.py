@@ -74,7 +74,7 @@ class _Compilations(event.Listener):  # type: ignore[misc]
             self.started = time.perf_counter()
             if not self.seconds:
                 print(
-                    "compiling kernels for this machine, for about 15 seconds; only the first run "
+                    "compiling kernels for this machine, for up to half a minute; only a first run "
                     "does so ('medsataug warmup' compiles all of them) …",
                     file=sys.stderr,
                     flush=True,

@@ -81,7 +81,7 @@ def test_fold_equals_step_by_step(spatial):
     assert not any(isinstance(a, Affine) and isinstance(b, Affine) for a, b in pairs)
 
 
-@few
+@settings(max_examples=15, deadline=None)
 @given(spatial_maps())
 def test_inverse(spatial):
     p = points(len(spatial.out_shape))
@@ -224,7 +224,10 @@ def test_input_box_of_a_patch_is_small():
 def test_shrink_factors(norm, parts):
     turn = np.array([[np.cos(0.4), -np.sin(0.4)], [np.sin(0.4), np.cos(0.4)]])
     linear = turn @ np.diag([norm, 1.0])
-    assert maps.shrink_factors(SpatialMap((4, 5), (Affine(maps.homogeneous(linear)),))) == (parts, 1)
+    assert maps.shrink_factors(SpatialMap((4, 5), (Affine(maps.homogeneous(linear)),))) == (
+        parts,
+        1,
+    )
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,7 +39,7 @@ IMAGE = np.random.default_rng(1).uniform(-9, 9, (CHANNELS, 20))
 def test_fold_equals_one_after_the_other(steps):
     folded = fold_values(steps)
     np.testing.assert_allclose(apply(folded, IMAGE), apply(steps, IMAGE), atol=1e-6, rtol=1e-9)
-    for a, b in zip(folded, folded[1:], strict=False):
+    for a, b in itertools.pairwise(folded):
         assert a.where != b.where
     names = [s.names for s in steps if s.names]
     assert [s.names for s in folded if s.names][-1:] == names[-1:]

@@ -31,7 +31,9 @@ def peak_3d(c, size, uz, uy, ux, out):
     ``out`` (4,) takes it and the lattice coordinates where it is.
     """
     n1, n2 = c.shape[2], c.shape[3]
-    w = np.empty(4)
+    w, cells, along = np.empty(4), np.empty(ux.shape[0], np.int64), np.empty((ux.shape[0], 4))
+    for e in range(ux.shape[0]):
+        cells[e] = _weights(ux[e], n2 - 3, along[e])
     plane, row = np.empty((3, n1, n2)), np.empty((3, n2))
     best = -1.0
     for a in range(uz.shape[0]):
@@ -56,14 +58,14 @@ def peak_3d(c, size, uz, uy, ux, out):
                         + w[3] * plane[l, i1 + 3, k]
                     )
             for e in range(ux.shape[0]):
-                i2 = _weights(ux[e], n2 - 3, w)
+                i2 = cells[e]
                 square = 0.0
                 for l in range(3):
                     d = (
-                        w[0] * row[l, i2]
-                        + w[1] * row[l, i2 + 1]
-                        + w[2] * row[l, i2 + 2]
-                        + w[3] * row[l, i2 + 3]
+                        along[e, 0] * row[l, i2]
+                        + along[e, 1] * row[l, i2 + 1]
+                        + along[e, 2] * row[l, i2 + 2]
+                        + along[e, 3] * row[l, i2 + 3]
                     )
                     square += d * d
                 if square > best:

@@ -22,11 +22,14 @@ FOLD_FREE = {2: 2.046392675, 3: 2.479472335}
 def layout(shape: tuple[int, ...], spacing_vox: Vector) -> tuple[tuple[int, ...], Vector, Vector]:
     """Cells, origin and spacing (voxels) of a lattice that spans a frame edge to edge.
 
-    The spacing is the asked one rounded so that a whole number of cells fits.
+    The spacing is at least the asked one: widened so that a whole number of cells fits, or
+    reaching beyond a frame smaller than one cell. What it allows thus never depends on the frame.
     """
-    n = np.asarray(shape, dtype=np.float64)
-    cells = np.maximum(np.rint(n / np.maximum(spacing_vox, 2.0)), 1).astype(int)
-    return tuple(cells.tolist()), np.full(len(shape), -0.5), n / cells
+    n = np.array(shape, dtype=np.float64)
+    cells = np.maximum(np.floor(n / spacing_vox + 1e-9), 1)
+    spacing = np.maximum(n / cells, spacing_vox)
+    origin = (n - 1 - cells * spacing) / 2
+    return tuple(int(c) for c in cells), origin, spacing
 
 
 def unit_m(grid: Grid) -> Vector:
@@ -35,17 +38,22 @@ def unit_m(grid: Grid) -> Vector:
     return np.ones(grid.ndim) if size is None else size
 
 
-def peak(controls: NDArray[np.float64], size: Vector) -> float:
+def peak(controls: NDArray[np.float64], size: Vector, overhang: Vector) -> float:
     """Largest |D| (Euclidean, after scaling axis k by ``size[k]``) of (N, …) controls.
 
     Searched at knots and cell centres, then 4 times finer around the largest: within .5 % of a
-    dense search (tests/transforms/test_elastic.py).
+    dense search (tests/transforms/test_elastic.py). ``overhang`` (N,) is the part of the lattice,
+    in cells, that lies beyond the frame at each end and does not count.
     """
     n = len(controls)
     search, out = (peak_2d if n == 2 else peak_3d), np.empty(n + 1)
-    search(controls, size, *(_knots(m - 3) for m in controls.shape[1:]), out)
+    cells = [m - 3 for m in controls.shape[1:]]
+    over = overhang.tolist()
+    search(controls, size, *(_knots(c, o) for c, o in zip(cells, over, strict=True)), out)
     best = out[0]
-    search(controls, size, *(at + _AROUND for at in out[1:].tolist()), out)
+    near = [at + _AROUND for at in out[1:].tolist()]
+    inside = (np.clip(u, o, c - o) for u, c, o in zip(near, cells, over, strict=True))
+    search(controls, size, *inside, out)
     return math.sqrt(max(best, out[0]))
 
 
@@ -53,8 +61,8 @@ _AROUND = np.linspace(-0.5, 0.5, 9)
 
 
 @lru_cache(maxsize=64)
-def _knots(cells: int) -> Vector:
-    return np.arange(2 * cells + 1) / 2
+def _knots(cells: int, overhang: float) -> Vector:
+    return np.clip(np.arange(2 * cells + 1) / 2, overhang, cells - overhang)
 
 
 def displacement(

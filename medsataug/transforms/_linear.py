@@ -22,7 +22,7 @@ def rotation(radians: Sequence[float], ndim: int) -> Linear:
     Positive turns follow the right-hand rule about the increasing axis in x, y, z: about z, what
     lies along +x moves towards +y. R = Rz · Ry · Rx.
     """
-    (sz, cz), (sy, cy), (sx, cx) = ((math.sin(a), math.cos(a)) for a in radians)
+    (sz, cz), (sy, cy), (sx, cx) = (_exact(math.sin(a), math.cos(a)) for a in radians)
     if ndim == 2:
         return np.array([[cz, sz], [-sz, cz]])
     return np.array(
@@ -32,6 +32,11 @@ def rotation(radians: Sequence[float], ndim: int) -> Linear:
             [cz * sy * cx + sz * sx, cz * sy * sx - sz * cx, cz * cy],
         ]
     )
+
+
+def _exact(*values: float) -> tuple[float, ...]:
+    """Values with rounding noise about 0 set to 0, so that quarter turns only move voxels."""
+    return tuple(v if abs(v) > 1e-15 else 0.0 for v in values)
 
 
 def shown(grid: Grid, back: Linear, frame: Frame, shift_vox: Linear | None = None) -> SpatialMap:

@@ -18,6 +18,8 @@ from medsataug.transforms.base import Cases, State, Step, Transform
 #: Part of the fold-free limit that every draw can reach as its greatest displacement.
 _REACH = 0.8
 _TRIES = 64
+#: Most steps of a composition that is asked for.
+_MOST = 16
 
 
 class Elastic(Transform):
@@ -78,16 +80,28 @@ class Elastic(Transform):
         free = np.ones(state.ndim, bool)
         if self.in_plane and state.ndim == 3:
             free[0], cells = False, (1, *cells[1:])
-            spacing[0] = state.grid.shape[0]
+            origin[0], spacing[0] = -0.5, state.grid.shape[0]
         limit = spacing / FOLD_FREE[state.ndim]
-        reach = _REACH * float((limit * size)[free].min())
+        # By the spacing asked, not the one that fits: what is allowed never depends on the frame.
+        reach = _REACH * float((spacing_vox / FOLD_FREE[state.ndim] * size)[free].min())
         steps = self._check(reach / in_size)
         target = wanted * in_size
         if target == 0:
             return ()
-        controls = _controls(draws, cells, free, size, limit, target / steps)
+        overhang = np.maximum((-0.5 - origin) / spacing, 0)
+        controls = _controls(draws, cells, free, size, limit, overhang, target / steps)
         if steps > 1:
-            controls = _tuned(controls, origin, spacing, size, limit, steps, target)
+            tuned = _tuned(controls, origin, spacing, size, limit, steps, target)
+            while tuned is None:  # content that moves away from the peak needs more steps
+                steps += 1
+                if steps > 2 * _MOST:
+                    raise ConfigError(
+                        f"Elastic.magnitude: {self.magnitude} is not reached by {steps - 1} steps "
+                        "with this spacing; enlarge spacing or make the magnitude smaller"
+                    )
+                controls = _controls(draws, cells, free, size, limit, overhang, target / steps)
+                tuned = _tuned(controls, origin, spacing, size, limit, steps, target)
+            controls = tuned
         part = displacement(controls, origin, spacing)
         return (SpatialMap(state.grid.shape, (part,) * steps),)
 
@@ -102,9 +116,9 @@ class Elastic(Transform):
                 f"allowed is {math.floor(reach * 1000) / 1000:g}{unit}. Enlarge spacing, or set "
                 "compose=true to build it from several steps"
             )
-        if not math.isfinite(greatest) or steps > 16:
+        if not math.isfinite(greatest) or steps > _MOST:
             raise ConfigError(
-                f"Elastic.magnitude: {self.magnitude} is more than 16 steps of {reach:.4g}; "
+                f"Elastic.magnitude: {self.magnitude} is more than {_MOST} steps of {reach:.4g}; "
                 "enlarge spacing or make the magnitude smaller"
             )
         return steps
@@ -116,6 +130,7 @@ def _controls(
     free: NDArray[np.bool_],
     size: NDArray[np.float64],
     limit: NDArray[np.float64],
+    overhang: NDArray[np.float64],
     target: float,
 ) -> NDArray[np.float64]:
     """(N, …) controls in voxels under ``limit`` whose peak is ``target``.
@@ -132,17 +147,17 @@ def _controls(
             unit[:, :] = unit[:, :1]  # the same on every slice
         unit[~free] = 0
         unit /= size.reshape(wide)
-        scale = target / peak(unit, size)
+        scale = target / peak(unit, size, overhang)
         controls = unit * scale
         if np.all(np.abs(controls) <= bound):
             return _rounded(controls)
         most = np.clip(unit * 1e12, -bound, bound)
-        if peak(most, size) < target:
+        if peak(most, size, overhang) < target:
             continue
         for _ in range(40):
             controls = np.clip(unit * scale, -bound, bound)
-            short = target / peak(controls, size)
-            scale *= short * short
+            short = target / peak(controls, size, overhang)
+            scale *= short * math.sqrt(short)
             if abs(short - 1) < 2e-3:
                 return _rounded(controls)
     raise ConfigError(
@@ -164,18 +179,24 @@ def _tuned(
     limit: NDArray[np.float64],
     steps: int,
     target: float,
-) -> NDArray[np.float64]:
-    """Controls scaled so that ``steps`` of them in a row displace by ``target`` at most."""
+) -> NDArray[np.float64] | None:
+    """Controls scaled so that ``steps`` of them in a row displace by ``target`` at most.
+
+    None where they would pass the limit first.
+    """
     axes = [np.arange(2 * (c - 3) + 1) / 2 for c in controls.shape[1:]]
     start = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
     start = origin + start * spacing
-    allowed = float((limit.reshape(-1, *[1] * len(limit)) / np.abs(controls).clip(1e-12)).min())
+    bound = (limit * (1 - 1e-6)).reshape(-1, *[1] * len(limit))
     scale = 1.0
-    for _ in range(4):
-        part: Displacement = displacement(controls * scale, origin, spacing)
+    for _ in range(12):
+        scaled = np.clip(controls * scale, -bound, bound)
+        part: Displacement = displacement(scaled, origin, spacing)
         points = start
         for _ in range(steps):
             points = part(points)
-        reached = float(np.linalg.norm((points - start) * size, axis=1).max())
-        scale = min(scale * target / reached, allowed * (1 - 1e-6))
-    return _rounded(controls * scale)
+        short = target / float(np.linalg.norm((points - start) * size, axis=1).max())
+        if abs(short - 1) < 2e-3:
+            break
+        scale *= short * math.sqrt(short)
+    return _rounded(scaled)

@@ -60,8 +60,9 @@ class Flip(Transform):
             SpatialMap(state.grid.shape, (Affine(homogeneous(np.diag(signs), offset)),))
         ]
         sides = {"x", "left-right", "horizontal", -1, state.ndim - 1}
-        if state.grid.orientation:  # where it is known, only true left-right counts
-            sides = {a for a in chosen if state.grid.axis(a) == state.grid.axis("left-right")}
+        letters = state.grid.orientation
+        if letters:  # where it is known, only true left-right counts; a sagittal slice has none
+            sides = {a for a in chosen if letters[state.grid.axis(a)] in "LR"}
         if self.swap and state.has_label and sides & set(chosen):
             table = {**self.swap, **{b: a for a, b in self.swap.items()}}
             pairs = tuple(float(v) for pair in sorted(table.items()) for v in pair)

@@ -68,7 +68,7 @@ class Patch(Transform):
             else:
                 draws.note("around class", "none is labelled")
         # Inside the frame where the patch fits; where it does not, the frame is in its middle.
-        start = np.where(room >= 0, np.clip(start, 0, np.maximum(room, 0)), room // 2)
+        start = np.where(room >= 0, np.clip(start, 0, np.maximum(room, 0)), -(-room // 2))
         draws.note("start", str(start.tolist()))
         if np.array_equal(size, shape):
             return ()

@@ -36,8 +36,8 @@ class SpectralJitter(ValueTransform):
     offset : range of amounts
         ``"0.01rho"`` in reflectance, ``"5%"`` of the band's standard deviation, or stored units.
     correlation : float
-        Of two bands .1 µm apart; at a distance of Δ it is correlation^(Δ / .1 µm). Where bands
-        state no wavelength, of any two.
+        Of two bands .1 µm apart; at a distance of Δ it is correlation^(Δ / .1 µm). Where no band
+        states a wavelength, of any two; one band that does not stands amid the others.
 
     Source: gain ±5 % and offset ±.01 in reflectance: radiometric uncertainty of Sentinel-2
     (ESA, Sentinel-2 Calibration and Validation Plan). Correlated draws: Gaussian copula
@@ -88,9 +88,11 @@ class SpectralJitter(ValueTransform):
 def correlations(bands: list[Channel], correlation: float) -> NDArray[np.float64]:
     """(C, C) correlation of the bands' jitter."""
     um = np.array([np.nan if b.wavelength_um is None else b.wavelength_um for b in bands])
-    apart = np.abs(um[:, None] - um) / STEP_UM
-    # A band without a wavelength goes with the others as one a step away.
-    apart[np.isnan(apart)] = 1.0
+    unknown = np.isnan(um)
+    # Amid the others, and half a step to the side: the matrix stays positive definite.
+    um[unknown] = 0.0 if unknown.all() else um[~unknown].mean()
+    aside = unknown / 2
+    apart = np.abs(um[:, None] - um) / STEP_UM + aside[:, None] + aside
     np.fill_diagonal(apart, 0.0)
     matrix = np.maximum(correlation, 1e-12) ** apart
     return np.asarray(matrix * (1 - 1e-9) + 1e-9 * np.eye(len(bands)))

@@ -59,7 +59,8 @@ def why_not(error: Exception) -> str:
         return f"does not apply: {error}"
     if isinstance(error, ImportError):
         return f"not installed ({error})"
-    return f"failed: {type(error).__name__}: {error}"
+    first = (str(error).splitlines() or ["no message"])[0]
+    return f"failed: {type(error).__name__}: {first}"
 
 
 def take_turns(calls: dict[str, peers.Call], threads: list[int], repeats: int) -> Times:

@@ -51,9 +51,7 @@ def run_masked(src, valid, p, mode=0, fill=0.0, fill_weight=0.0):
     idx, frac, _ = block(p, src.ndim)
     out, weight = np.empty(p.shape[1], np.float32), np.empty(p.shape[1], np.float32)
     kernel = getattr(gather, f"masked_{src.ndim}d")
-    kernel(
-        src, valid, idx, frac, NX, mode, np.float32(fill), np.float32(fill_weight), out, weight
-    )
+    kernel(src, valid, idx, frac, NX, mode, np.float32(fill), np.float32(fill_weight), out, weight)
     return out, weight
 
 
@@ -95,6 +93,7 @@ def test_nan_does_not_spread(name, ndim, mode):
     np.testing.assert_allclose(run(name, src, p, mode, 4.0), want, atol=2e-3)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # without JIT
 @pytest.mark.parametrize("name", ["linear", "cubic"])
 def test_infinity_stays_where_it_weighs(name):
     src = image(2)

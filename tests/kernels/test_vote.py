@@ -88,9 +88,7 @@ def test_vote_of_sub_positions(ndim, owner):
 def test_many_sub_positions_do_not_overflow():
     src = labels(3)
     p = np.random.default_rng(5).uniform(0, 4, (3, NX * 150))
-    np.testing.assert_array_equal(
-        run(src, p, owner=NX * 150), [naive.vote(src, p.T, 0, 0)]
-    )
+    np.testing.assert_array_equal(run(src, p, owner=NX * 150), [naive.vote(src, p.T, 0, 0)])
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

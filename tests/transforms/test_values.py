@@ -1,0 +1,203 @@
+"""Brightness, contrast, gamma, clipping, normalisation and intensity scale by their formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import medsataug as msa
+from tests import phantoms
+
+
+def apply(transform, sample=None, **settings):
+    sample = phantoms.sample(3) if sample is None else sample
+    return msa.Pipeline([transform] if isinstance(transform, msa.transforms.base.Transform)
+                        else transform, **settings)(sample, seed=1).image  # fmt: skip
+
+
+def per_channel(values, function):
+    return np.stack([function(c.astype(np.float64)) for c in values])
+
+
+IMAGE = phantoms.image(3)
+
+
+def test_brightness():
+    np.testing.assert_allclose(apply(msa.Brightness(offset=5)), IMAGE + 5, rtol=1e-6)
+    expected = per_channel(IMAGE, lambda c: c + 0.1 * c.std())
+    np.testing.assert_allclose(apply(msa.Brightness(offset="10%")), expected, rtol=1e-5)
+    expected = per_channel(IMAGE, lambda c: np.where(c != 0, c - 0.2 * c[c != 0].std(), c))
+    got = apply(msa.Brightness(offset="-20%", where="nonzero"))
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    scene = phantoms.sample(2)  # reflectance = .01 stored − .1
+    got = apply(msa.Brightness(offset="0.02rho"), scene)
+    np.testing.assert_allclose(got, scene.image + 2, rtol=1e-6)
+    with pytest.raises(msa.ConfigError, match="reflectance"):
+        apply(msa.Brightness(offset="0.02rho"))
+
+
+def test_brightness_of_integers_rounds_and_saturates():
+    sample = phantoms.sample(3, "uint8")
+    got = apply(msa.Brightness(offset=100.4), sample)
+    expected = np.clip(sample.image.astype(int) + 100, 0, 255)
+    np.testing.assert_array_equal(got, expected)
+    got = apply(msa.Brightness(offset=-100.4), sample)
+    np.testing.assert_array_equal(got, np.clip(sample.image.astype(int) - 100, 0, 255))
+    got = apply(msa.Brightness(offset=0.5), sample)  # halves go to the even
+    np.testing.assert_array_equal(got, np.rint(sample.image + 0.5))
+
+
+def test_statistics_are_of_valid_voxels():
+    valid = phantoms.holes(3, 3)
+    values = IMAGE.copy()
+    values[~valid] = 1e6
+    got = apply(msa.Brightness(offset="10%"), phantoms.sample(3, image=values, valid=valid))
+    for c in range(3):
+        seen = valid[c]
+        expected = values[c] + 0.1 * values[c][seen].astype(float).std()
+        np.testing.assert_allclose(got[c][seen], expected[seen], rtol=1e-5)
+
+
+def test_contrast():
+    stretched = per_channel(IMAGE, lambda c: (c - c.mean()) * 1.6 + c.mean())
+    np.testing.assert_allclose(
+        apply(msa.Contrast(factor=1.6, keep_range=False)), stretched, rtol=1e-5, atol=1e-4
+    )
+    kept = np.stack([np.clip(s, c.min(), c.max()) for s, c in zip(stretched, IMAGE, strict=True)])
+    np.testing.assert_allclose(apply(msa.Contrast(factor=1.6)), kept, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("exponent", [0.6, 1.8])
+def test_gamma(exponent):
+    def curve(c):
+        low, high = c.min(), c.max()
+        return low + (high - low) * ((c - low) / (high - low)) ** exponent
+
+    np.testing.assert_allclose(
+        apply(msa.Gamma(exponent=exponent)), per_channel(IMAGE, curve), rtol=1e-4, atol=1e-4
+    )
+    negative = per_channel(-IMAGE, curve)
+    np.testing.assert_allclose(
+        apply(msa.Gamma(exponent=exponent, invert=True)), -negative, rtol=1e-4, atol=1e-4
+    )
+    flat = phantoms.sample(3, image=np.full_like(IMAGE, 7))
+    np.testing.assert_array_equal(apply(msa.Gamma(exponent=exponent), flat), 7)
+
+
+def test_clip():
+    np.testing.assert_array_equal(apply(msa.Clip(low=10, high=40)), np.clip(IMAGE, 10, 40))
+    np.testing.assert_array_equal(apply(msa.Clip(low=10)), np.maximum(IMAGE, 10))
+    expected = per_channel(IMAGE, lambda c: np.clip(c, *np.percentile(c, (20, 80))))
+    got = apply(msa.Clip(percentiles=(20, 80)))
+    np.testing.assert_allclose(got, expected, atol=0.002 * np.ptp(IMAGE))
+    for wrong in ({"low": 3, "high": 1}, {"percentiles": (80, 20)}):
+        with pytest.raises(msa.ConfigError, match="Clip"):
+            apply(msa.Clip(**wrong))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16", "uint16"])
+def test_normalize(dtype):
+    sample = phantoms.sample(3, dtype)
+    got = apply(msa.Normalize(), sample)
+    assert got.dtype == np.float32
+    expected = per_channel(sample.image, lambda c: (c - c.mean()) / c.std())
+    np.testing.assert_allclose(got, expected, atol=2e-5)
+    expected = per_channel(sample.image, lambda c: (c - c.min()) / np.ptp(c))
+    np.testing.assert_allclose(apply(msa.Normalize(method="minmax"), sample), expected, atol=1e-5)
+
+    def between(c):
+        low, high = np.percentile(c, (2, 90))
+        return np.clip((c - low) / (high - low), 0, 1)
+
+    got = apply(msa.Normalize(method="percentile", percentiles=(2, 90)), sample)
+    np.testing.assert_allclose(got, per_channel(sample.image, between), atol=5e-3)
+
+
+def test_normalize_where_and_constant_channels():
+    got = apply(msa.Normalize(where="nonzero"))
+    expected = per_channel(
+        IMAGE, lambda c: np.where(c != 0, (c - c[c != 0].mean()) / c[c != 0].std(), 0)
+    )
+    np.testing.assert_allclose(got, expected, atol=2e-5)
+    flat = phantoms.sample(3, image=np.full_like(IMAGE, 7))
+    for method in ("zscore", "minmax", "percentile"):
+        np.testing.assert_array_equal(apply(msa.Normalize(method=method), flat), 0)
+    with pytest.raises(msa.ConfigError, match="percentiles"):
+        apply(msa.Normalize(percentiles=(90, 2)))
+
+
+def test_case_statistics_follow_earlier_steps():
+    """Statistics are of the case as it is when the step comes, not as it was stored."""
+    expected = per_channel(IMAGE, lambda c: (c - c.mean()) / c.std())
+    got = apply([msa.Brightness(offset=30), msa.Contrast(factor=2, keep_range=False), msa.Normalize()])
+    np.testing.assert_allclose(got, expected, atol=1e-3)
+    got = apply([msa.Gamma(exponent=1.7), msa.Normalize(method="minmax")])
+    np.testing.assert_allclose(got.min(axis=(1, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(got.max(axis=(1, 2, 3)), 1, atol=1e-6)
+    got = apply([msa.Gamma(exponent=1.7), msa.Normalize()])
+    np.testing.assert_allclose(got.mean(axis=(1, 2, 3)), 0, atol=0.02)
+    np.testing.assert_allclose(got.std(axis=(1, 2, 3)), 1, atol=0.02)
+    got = apply([msa.Brightness(offset=9, channels=(1,)), msa.Brightness(offset="10%")])
+    base = IMAGE + np.array([0, 9, 0], np.float32).reshape(3, 1, 1, 1)
+    np.testing.assert_allclose(got, per_channel(base, lambda c: c + 0.1 * c.std()), rtol=1e-5)
+
+
+def test_a_patch_is_normalised_like_its_case():
+    sample = phantoms.sample(3)
+    crop = msa.Crop(size=(5, 6, 4), start=(3, 4, 5))
+    part = (slice(None), slice(3, 8), slice(4, 10), slice(5, 9))
+    whole = apply(msa.Normalize(), sample)
+    np.testing.assert_allclose(apply([crop, msa.Normalize()], sample), whole[part], atol=1e-6)
+    own = apply([crop, msa.Normalize(scope="output")], sample)
+    np.testing.assert_allclose(own.mean(axis=(1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(own.std(axis=(1, 2, 3)), 1, atol=1e-5)
+    # After other steps too.
+    chain = [crop, msa.Contrast(factor=0.5), msa.Gamma(exponent=2, scope="output")]
+    got = apply(chain, sample)
+    before = apply(chain[:2], sample)
+    np.testing.assert_allclose(got.min(axis=(1, 2, 3)), before.min(axis=(1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(got.max(axis=(1, 2, 3)), before.max(axis=(1, 2, 3)), rtol=1e-5)
+
+
+def test_per_channel_draws():
+    one = apply(msa.Brightness(offset=(1, 9))) - IMAGE
+    means = one.mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(means, means[0], rtol=1e-4)
+    own = (apply(msa.Brightness(offset=(1, 9), per_channel=True)) - IMAGE).mean(axis=(1, 2, 3))
+    assert np.unique(own.round(2)).size == 3
+
+
+# ------------------------------------------------------------------ intensity scale
+
+
+def test_intensity_scale_without_field_is_affine():
+    got = apply(msa.IntensityScale(gain=1.2, offset=3, field=0))
+    np.testing.assert_allclose(got, IMAGE * 1.2 + 3, rtol=1e-6)
+    got = apply(msa.IntensityScale(gain=0.8, offset="10%", field=0))
+    expected = per_channel(IMAGE, lambda c: 0.8 * c + 0.1 * c.std())
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("strength", [0.1, 0.5])
+def test_field_is_bounded_smooth_and_reaches_its_strength(ndim, strength):
+    shape = (21, 30, 26)[-ndim:]
+    ones = msa.Sample(image=np.ones((1, *shape), np.float32), axes="CZYX"[:1] + "ZYX"[-ndim:])
+    transform = msa.IntensityScale(gain=1, offset=0, field=strength)
+    peaks = []
+    for seed in range(20):
+        log = np.log(transform(ones, seed=seed).image[0].astype(float)) / np.log1p(strength)
+        peaks.append(np.abs(log).max())
+        for k in range(ndim):  # a polynomial of degree 3: its fourth differences vanish
+            np.testing.assert_allclose(np.diff(log, 4, axis=k), 0, atol=2e-5)
+    assert max(peaks) < 1.03  # the peak is looked for at 9 points an axis
+    assert min(peaks) > 0.9
+
+
+def test_fields_differ_where_channels_draw_their_own():
+    ones = phantoms.sample(3, image=np.ones_like(IMAGE))
+    field = {"gain": 1, "offset": 0, "field": 0.3}
+    same = apply(msa.IntensityScale(**field), ones)
+    np.testing.assert_array_equal(same[0], same[2])
+    own = apply(msa.IntensityScale(**field, per_channel=True), ones)
+    assert np.abs(own[0] - own[2]).max() > 0.01
