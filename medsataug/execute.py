@@ -12,18 +12,15 @@ from medsataug import __version__, threads
 from medsataug.errors import ConfigError
 from medsataug.facts import native
 from medsataug.io.encode import to_dtype
-from medsataug.kernels.pointwise import round_to
+from medsataug.kernels.pointwise import has_nan, round_to
 from medsataug.maps import Affine, SpatialMap, fold, input_box
 from medsataug.plan import Plan, Segment
 from medsataug.roles import image_fills, is_raster, label_fill
-from medsataug.resample import as_float, copied, resample_image
+from medsataug.resample import MARGIN, as_float, copied, resample_image
 from medsataug.sweep import SLICE, CaseStatistics, Work, sweep
 from medsataug.transforms.base import channels_after
 from medsataug.types import Array, Channel, Sample, is_lazy
 from medsataug.values import Mix
-
-#: Voxels around a window that interpolation may need: two for cubic, one for rounding.
-MARGIN = 3
 
 
 def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sample:
@@ -40,7 +37,7 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
         return _partner(step, partners)
 
     segments = list(plan.segments)
-    image, label, valid, segments = _read(sample, segments)
+    image, label, valid, segments = _read(sample, segments, plan.roles.border)
     labels = None if label is None else native(label.reshape(-1, *image.shape[1:]))
     fills = image_fills(plan.roles, sample, len(image))
     outside = label_fill(plan.roles, sample)
@@ -52,7 +49,7 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
     moved = floating = False
     for segment in segments:
         if segment.spatial is not None:
-            moved |= segment.spatial.channels is None
+            moved = True
             image_now, valid, work.label = _moved(
                 segment.spatial, image_now, valid, work.label, work.fills, outside, plan
             )
@@ -150,7 +147,7 @@ def _is_turned(plan: Plan) -> bool:
 
 
 def _read(
-    sample: Sample, segments: list[Segment]
+    sample: Sample, segments: list[Segment], border: str
 ) -> tuple[Array, Array | None, NDArray[np.bool_] | None, list[Segment]]:
     """Arrays of a sample; of a lazy one, only the window that the first segment needs."""
     shape = sample.grid.shape
@@ -159,6 +156,8 @@ def _read(
     first = segments[0].spatial if segments else None
     if lazy and first is not None and first.channels is None:
         box = input_box(first, shape, MARGIN)
+        if border == "reflect":
+            box = _mirrored(first, shape, box)
         shift = np.eye(len(shape) + 1)
         shift[:-1, -1] = [-start for start, _ in box]
         # Cut at a true border the window keeps it; elsewhere it reaches beyond what is seen.
@@ -182,6 +181,27 @@ def _read(
     if valid is not None and valid.all():
         valid = None
     return image, label, valid, segments
+
+
+def _mirrored(
+    spatial: SpatialMap, shape: tuple[int, ...], box: tuple[tuple[int, int], ...]
+) -> tuple[tuple[int, int], ...]:
+    """Box with what mirrors into the output beyond the border."""
+    away = np.eye(len(shape) + 1)
+    away[:-1, -1] = shape
+    # In a frame of three images side by side the box shows how far beyond the border it goes.
+    shifted = SpatialMap(spatial.out_shape, fold((*spatial.parts, Affine(away))))
+    wide = input_box(shifted, tuple(3 * n for n in shape), MARGIN)
+    out = []
+    for n, (start, stop), (low, high) in zip(shape, box, wide, strict=True):
+        if low == 0 or high == 3 * n:
+            out.append((0, n))  # mirrored more than once
+        else:
+            before, beyond = n - low, high - 2 * n
+            start = min(start, n - beyond) if beyond > 0 else start
+            stop = max(stop, before) if before > 0 else stop
+            out.append((0 if before > 0 else start, n if beyond > 0 else stop))
+    return tuple(out)
 
 
 def _moved(
@@ -238,6 +258,16 @@ def _working(
     return out
 
 
+def _has_nan(image: NDArray[np.float32]) -> bool:
+    flat = image.reshape(-1)
+    found: list[bool] = []
+    threads.run(
+        lambda start: found.append(has_nan(flat[start : start + SLICE])),
+        range(0, flat.size, SLICE),
+    )
+    return any(found)
+
+
 def _integers(image: NDArray[np.float32], dtype: np.dtype[Any]) -> Array:
     """Rounded half to even and saturated; NaN becomes 0."""
     if dtype.itemsize > 2:
@@ -269,12 +299,13 @@ def _finished(
     nothing moved (``original``), else the nodata value; where there is none, NaN or 0.
     """
     nodata = sample.meta.get("nodata")
+    if not image.dtype.isnative:
+        image = image.astype(image.dtype.newbyteorder("="))
     computed = image.dtype == np.float32
-    if computed:
+    if computed and _has_nan(image):
         bad = np.isnan(image)
-        if bad.any():
-            valid = ~bad if valid is None else valid & ~bad
-            valid = valid[:1] if (valid == valid[:1]).all() else valid
+        valid = ~bad if valid is None else valid & ~bad
+        valid = valid[:1] if (valid == valid[:1]).all() else valid
     invalid = None if valid is None else np.broadcast_to(~valid, image.shape)
     integers = stored.kind in "iub" and not plan.changes_unit
     if invalid is not None and original is None and (nodata is not None or integers):

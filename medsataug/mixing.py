@@ -11,9 +11,7 @@ from medsataug.types import Array, Sample
 from medsataug.values import LabelStep, Mix
 
 
-def changed_label(
-    image: NDArray[np.float32], label: Array | None, step: LabelStep
-) -> Array | None:
+def changed_label(image: NDArray[np.float32], label: Array | None, step: LabelStep) -> Array | None:
     """(L, …) label as the step's function makes it, of the same dtype."""
     if label is None:
         return None
@@ -33,8 +31,11 @@ def blended(
     theirs = partner.label
     if theirs is not None:
         theirs = np.asarray(theirs).reshape(-1, *image.shape[1:])
+    values = np.array(partner.image, dtype=np.float32)
+    if partner.valid is not None:
+        values[np.broadcast_to(~partner.valid, values.shape)] = np.nan
     function = transforms.function(step.function)
     out: tuple[NDArray[np.float32], Array | None] = function(
-        image, label, np.asarray(partner.image, dtype=np.float32), theirs, step.params
+        image, label, values, theirs, step.params
     )
     return out

@@ -18,13 +18,24 @@ from numpy.typing import NDArray
 from medsataug import threads
 from medsataug.errors import ConfigError
 from medsataug.facts import native
-from medsataug.kernels import coords, gather, positions, vote
-from medsataug.maps import Affine, Displacement, SpatialMap, shrink_factors, signed_permutation
+from medsataug.kernels import bands, coords, gather, positions, vote
+from medsataug.maps import (
+    Affine,
+    Displacement,
+    SpatialMap,
+    input_box,
+    shrink_factors,
+    signed_permutation,
+)
 from medsataug.roles import Roles
 from medsataug.types import Array
 
 #: Voxels of a block: its positions (24 bytes each) stay in the second-level cache.
 BLOCK = 2**14
+#: Bands from which a raster is interleaved before it is resampled.
+MANY = 4
+#: Voxels around a window that interpolation may need: two for cubic, one for rounding.
+MARGIN = 3
 BORDERS = {"constant": gather.CONSTANT, "edge": gather.EDGE, "reflect": gather.REFLECT}
 #: Source types the kernels read as they are.
 NATIVE = ("float32", "uint8", "int16", "uint16")
@@ -181,9 +192,10 @@ def resample_image(
     out = np.empty((len(image), *spatial.out_shape), np.float32)
     for c in set(range(len(image))) - set(moving):
         out[c] = as_float(image[c], None if valid is None else valid[min(c, len(valid) - 1)])
-    jobs: list[Callable[[Block], None]] = [
+    together = _bands_job(spatial, image, valid, fills, roles, out)
+    jobs: list[Callable[[Block], None]] = [together] if together is not None else [
         _channel_job(image[c], valid, c, fills[c], roles, out[c]) for c in moving
-    ]
+    ]  # fmt: skip
     new_label = None
     if label is not None:
         new_label = label if spatial.channels is not None else np.empty(
@@ -201,6 +213,69 @@ def resample_image(
 
     threads.run(work, positions_of.blocks)
     return out, new_label
+
+
+def _bands_job(
+    spatial: SpatialMap,
+    image: Array,
+    valid: Array | None,
+    fills: NDArray[np.float32],
+    roles: Roles,
+    out: Array,
+) -> Callable[[Block], None] | None:
+    """Return what fills all channels at once from interleaved ones; None where that pays not.
+
+    Interleaved input is taken as it is. A raster of `MANY` bands or more is interleaved first,
+    as far as the map reaches.
+    """
+    if roles.interpolation != "linear" or spatial.channels is not None or len(image) < 2:
+        return None
+    last, shape = np.moveaxis(image, 0, -1), image.shape[1:]
+    box = tuple((0, n) for n in shape)
+    if last.flags.c_contiguous and valid is None:
+        src = kernel_source(last)
+    elif len(shape) == 2 and len(image) >= MANY:
+        box = input_box(spatial, shape, MARGIN) if roles.border == "constant" else box
+        src = _interleaved(image, valid, box)
+    else:
+        return None
+    kernel = (bands.linear_bands_2d if len(shape) == 2 else bands.linear_bands_3d)
+    origin = np.array([start for start, _ in box], dtype=np.int64)
+    flat, border = out.reshape(len(out), -1), BORDERS[roles.border]
+
+    def job(block: Block) -> None:
+        if block.owner == 1:
+            kernel(src, origin, block.idx, block.frac, border, fills, flat, block.start)
+            return
+        fine = np.empty((len(out), block.idx.shape[1]), np.float32)
+        kernel(src, origin, block.idx, block.frac, border, fills, fine, 0)
+        for channel, into in zip(fine, flat, strict=True):
+            positions.mean_of(channel, block.owner, into[block.start : block.stop])
+
+    return job
+
+
+def _interleaved(
+    image: Array, valid: Array | None, box: tuple[tuple[int, int], ...]
+) -> Array:
+    """(Y, X, C) copy of a box of (C, Y, X) channels; float32 with NaN where there is no data."""
+    window = tuple(slice(*span) for span in box)
+    part = image[(slice(None), *window)]
+    plain = valid is None and part.dtype.name in NATIVE
+    out = np.empty((*part.shape[1:], len(part)), part.dtype.newbyteorder("=") if plain else np.float32)
+    mask = None if valid is None else valid[(slice(None), *window)]
+    if part.dtype.name not in NATIVE:
+        part = np.stack([kernel_source(c) for c in part])
+
+    def work(y: int) -> None:
+        rows = slice(y, y + 64)
+        for c in range(len(part)):
+            out[rows, :, c] = part[c, rows]
+            if mask is not None:
+                out[rows, :, c][~mask[min(c, len(mask) - 1), rows]] = np.nan
+
+    threads.run(work, range(0, out.shape[0], 64))
+    return out
 
 
 def _channel_job(
@@ -273,7 +348,7 @@ def as_float(channel: Array, valid: Array | None) -> NDArray[np.float32]:
     """Float32 copy of a channel, NaN where it is not valid."""
     out = kernel_source(channel).astype(np.float32)
     if valid is not None:
-        out[~valid] = np.nan
+        out[~valid.astype(bool)] = np.nan  # kernels read masks as uint8
     return out
 
 

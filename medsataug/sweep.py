@@ -72,7 +72,7 @@ class CaseStatistics:
             d = self._facts.distribution(channel, where)
             self._known[key] = Distribution(d.count, d.mean, d.std, d.values.copy())
             for done in self._passes:
-                _follow(self._known[key], done, channel)
+                _follow(self._known[key], done, channel, where)
         return self._known[key]
 
     def follow(self, done: Pass) -> None:
@@ -80,29 +80,33 @@ class CaseStatistics:
         if done.key:  # noise widens nothing that later steps refer to
             return
         self._passes.append(done)
-        for (channel, _), known in self._known.items():
-            _follow(known, done, channel)
+        for (channel, where), known in self._known.items():
+            _follow(known, done, channel, where)
 
     def lose(self) -> None:
         """Channels were mixed: nothing is known of them."""
         self._mixed = True
 
 
-def _follow(known: Distribution, done: Pass, channel: int) -> None:
+def _follow(known: Distribution, done: Pass, channel: int, where: Where) -> None:
     params = done.params[channel]
-    if params is None or isinstance(done.where, tuple):
+    # Whether the step changes some of these voxels only.
+    partly = done.where not in ("valid", "all", where)
+    if params is None or (partly and isinstance(done.where, tuple)):
         return
-    if done.kernel is scale_shift:
+    if done.kernel is scale_shift and not partly:
         gain, bias = params
         known.mean, known.std = known.mean * gain + bias, known.std * abs(gain)
         scale_shift(known.values, params, 0, np.uint64(0))
         return
-    before = known.values[1:-1].astype(np.float64)
+    before = known.values.copy()
     done.kernel(known.values, params, 0, np.uint64(0))
-    after = known.values[1:-1].astype(np.float64)
-    known.mean += float(after.mean() - before.mean())
-    spread = float(before.std())
-    known.std = known.std * float(after.std()) / spread if spread else float(after.std())
+    if partly:
+        np.copyto(known.values, before, where=before == 0)
+    old, new = (v[1:-1].astype(np.float64) for v in (before, known.values))
+    known.mean += float(new.mean() - old.mean())
+    spread = float(old.std())
+    known.std = known.std * float(new.std()) / spread if spread else float(new.std())
 
 
 @dataclass

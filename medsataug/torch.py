@@ -42,8 +42,8 @@ class Dataset(TorchDataset[dict[str, torch.Tensor]]):
     Notes
     -----
     An item is ``{"image": (C, [Z,] Y, X) float32, "label": ([L,] [Z,] Y, X) int64}``, and
-    ``"valid"`` (bool) where the image has voxels without data. Call `set_epoch` before each
-    epoch; with ``persistent_workers=True`` workers do not see it, so leave that off.
+    ``"valid"`` (bool, of the image's shape) where the case may lack data. Call `set_epoch` before
+    each epoch; workers see it, persistent ones too.
     """
 
     def __init__(
@@ -60,37 +60,49 @@ class Dataset(TorchDataset[dict[str, torch.Tensor]]):
         self.cases = list(cases)
         self.pipeline = Pipeline.load(pipeline) if isinstance(pipeline, str) else pipeline
         self.seed, self.repeat, self.cache = seed, repeat, cache
-        self.epoch = 0
+        # In shared memory, since persistent workers keep the data set they were started with.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._kept: dict[int, Sample] = {}
 
     def set_epoch(self, epoch: int) -> None:
         """Other draws for every item."""
-        self.epoch = int(epoch)
+        self._epoch[0] = epoch
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch, as last set."""
+        return int(self._epoch[0])
 
     def __len__(self) -> int:
         return len(self.cases) * self.repeat
 
     def sample(self, index: int) -> Sample:
         """Return the augmented sample of an item, with its grid and record."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"item {index} of {len(self)}")
-        case = self._case(index // self.repeat)
-        if self.pipeline is None:
-            return case
-        return self.pipeline(case, seed=self.seed, index=self.epoch * len(self) + index)
+        return self._augmented(self._case(index), index)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        out = self.sample(index)
+        case = self._case(index)
+        out = self._augmented(case, index)
         image = np.ascontiguousarray(np.asarray(out.image), dtype=np.float32)
+        if self.pipeline is None:  # a kept case must not change with its item
+            image = image.copy()
         item = {"image": torch.from_numpy(image)}
         if out.label is not None:
             item["label"] = torch.from_numpy(np.asarray(out.label).astype(np.int64))
-        if out.valid is not None or _may_lack_data(self._case(index // self.repeat)):
+        if out.valid is not None or _may_lack_data(case):
             valid = np.ones(image.shape, bool) if out.valid is None else out.valid
             item["valid"] = torch.from_numpy(np.array(np.broadcast_to(valid, image.shape)))
         return item
 
-    def _case(self, number: int) -> Sample:
+    def _augmented(self, case: Sample, index: int) -> Sample:
+        if self.pipeline is None:
+            return case
+        return self.pipeline(case, seed=self.seed, index=self.epoch * len(self) + index)
+
+    def _case(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(f"item {index} of {len(self)}")
+        number = index // self.repeat
         if number in self._kept:
             return self._kept[number]
         case = self.cases[number]

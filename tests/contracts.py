@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -75,6 +77,19 @@ def small_blocks(number: int) -> Iterator[None]:
         patch.setattr(sweep, "SLICE", 777)
         patch.setattr(threads, "count", lambda: number)
         yield
+
+
+@contextmanager
+def registered(*made: Any) -> Iterator[None]:
+    """Make transforms known for a while."""
+    for kind in made:
+        msa.register(kind)
+    try:
+        yield
+    finally:
+        for kind in made:
+            del transforms._registered[transforms.recipe_name(kind.__name__)]
+        transforms.function.cache_clear()
 
 
 def steps_of(transform: Transform, sample: Sample) -> tuple[Any, ...]:
@@ -401,9 +416,7 @@ def check_ramp(kind: Kind, ndim: int) -> None:
         # The label went the same way: it can differ only within a voxel of the edge.
         far = np.abs(expected - threshold) > 10.5  # sum of the slopes' magnitudes, and a bit
         assert far.any()
-        np.testing.assert_array_equal(
-            out.label.reshape(-1)[inside][far], expected[far] > threshold
-        )
+        np.testing.assert_array_equal(out.label.reshape(-1)[inside][far], expected[far] > threshold)
 
 
 def check_world(kind: Kind, ndim: int) -> None:
@@ -465,11 +478,20 @@ def check_documented(kind: Kind, ndim: int) -> None:
     """A first line, a line for every field, and where its formula is from."""
     entry = catalog.entry(kind.__name__)
     assert entry.summary.endswith((".", ":")), entry.summary
-    missing = [f.name for f in entry.fields if not f.text]
+    known = {n for base in kind.__mro__ for n in _documented(base.__dict__.get("__doc__") or "")}
+    missing = set(kind.model_fields) - known
     assert not missing, f"Parameters lacks {missing}"
     assert entry.source or is_structural(kind, ndim), "no 'Source:'"
     plan = pipeline(full(kind)).plan(phantoms.sample(ndim), seed=1)
     assert "plan of" in plan.explain()
+
+
+def _documented(doc: str) -> list[str]:
+    """Names in the section Parameters of a docstring."""
+    _, _, section = inspect.cleandoc(doc).partition("\nParameters\n")
+    section = re.split(r"\n\n(?=\w)", section)[0]
+    lines = [line for line in section.splitlines()[1:] if line and not line.startswith(" ")]
+    return [n.strip() for line in lines for n in line.split(" : ")[0].split(",")]
 
 
 CHECKS: tuple[Callable[[Kind, int], None], ...] = (

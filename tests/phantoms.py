@@ -43,9 +43,11 @@ def grid(ndim: int, shape: tuple[int, ...] | None = None) -> Grid:
 
 def index(shape: tuple[int, ...]) -> NDArray[np.float64]:
     """(P, N) index coordinates of every voxel in C order."""
-    return np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).reshape(
-        -1, len(shape)
-    ).astype(np.float64)
+    return (
+        np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
+        .reshape(-1, len(shape))
+        .astype(np.float64)
+    )
 
 
 def image(
@@ -68,9 +70,7 @@ def image(
     return np.round(stack * TOPS[dtype]).astype(dtype)
 
 
-def label(
-    ndim: int, dtype: str = "uint8", shape: tuple[int, ...] | None = None
-) -> NDArray[Any]:
+def label(ndim: int, dtype: str = "uint8", shape: tuple[int, ...] | None = None) -> NDArray[Any]:
     """Three classes: background, a box, and a blob that touches it."""
     shape = SHAPES[ndim] if shape is None else shape
     at = index(shape) / np.array(shape)

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medsataug import io, transforms
+from medsataug import io, recipes, transforms
 from medsataug.errors import ConfigError, FormatError, GeometryError, MedSatAugError
 from tests.commands import Result, call, contents, scene, volume, write_nifti
 
@@ -82,7 +82,7 @@ def test_not_an_image_of_other_kinds(here: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.tif", "a.png", "a.mha"])
 def test_empty_file(here: Path, name: str) -> None:
     Path(name).touch()
-    assert augmented(name) == f"{name}: the file is empty; {AGAIN}"
+    assert augmented(name) == f"{name}: the file is empty; copy it again"
 
 
 def test_folder_without_dicom(here: Path) -> None:
@@ -152,31 +152,43 @@ def test_fractional_mask(here: Path) -> None:
 # Recipes
 
 LIST = ", ".join(transforms.builtin_names())
+GAMMA = "transforms[0] Gamma.exponent: "
 BAD = {
-    "- gama: {exponent: 1}": f"transforms[0] no transform 'gama'; did you mean gamma? allowed: {LIST}; "
-    "one of your own is known in Python once it is registered (medsataug.register), not on the "
-    "command line",
-    "- flip: {axes: x}\n- barrier:\n- gamma: {exponnt: 1}": "transforms[2] Gamma.exponnt: no such key; "
-    "allowed: channels, exponent, invert, key, p, per_channel, scope, where",
-    "- gamma: {exponent: -1}": "transforms[0] Gamma.exponent: -1 is out of range; allowed: more than 0",
-    "- gamma: {exponent: [2, 1]}": "transforms[0] Gamma.exponent: [2, 1]: the low end comes first",
-    "- gamma: {exponent: 2mm}": "transforms[0] Gamma.exponent: unit 'mm' is not known here; allowed: none",
-    "- gamma: {exponent: .nan}": "transforms[0] Gamma.exponent: nan: a finite number expected",
+    "- gama: {exponent: 1}": (
+        f"transforms[0] no transform 'gama'; did you mean gamma? allowed: {LIST}; one of your own "
+        "is known in Python once it is registered (medsataug.register), not on the command line"
+    ),
+    "- flip: {axes: x}\n- barrier:\n- gamma: {exponnt: 1}": (
+        "transforms[2] Gamma.exponnt: no such key; allowed: channels, exponent, invert, key, p, "
+        "per_channel, scope, where"
+    ),
+    "- gamma: {exponent: -1}": GAMMA + "-1 is out of range; allowed: more than 0",
+    "- gamma: {exponent: [2, 1]}": GAMMA + "[2, 1]: the low end comes first",
+    "- gamma: {exponent: 2mm}": GAMMA + "unit 'mm' is not known here; allowed: none",
+    "- gamma: {exponent: .nan}": GAMMA + "nan: a finite number expected",
     "- gamma: 3": "transforms[0] gamma: fields expected, got 3",
     "- 3": "transforms[0]: one transform expected, such as 'gamma: {exponent: 1.2}', got 3",
     "transforms: 3": "transforms: a list of transforms expected, got int",
-    "transfroms: []": "Pipeline.transfroms: no such key; allowed: antialias, border, description, fill, "
-    "geometry, georef, interpolation, label_fill, label_interpolation, name, transforms",
-    "border: mirror\ntransforms: []": "Pipeline.border: Input should be 'constant', 'edge' or "
-    "'reflect', got 'mirror'",
+    "transfroms: []": (
+        "Pipeline.transfroms: no such key; allowed: antialias, border, description, fill, "
+        "geometry, georef, interpolation, label_fill, label_interpolation, name, transforms"
+    ),
+    "border: mirror\ntransforms: []": (
+        "Pipeline.border: Input should be 'constant', 'edge' or 'reflect', got 'mirror'"
+    ),
     "just words": "a recipe is a list of transforms, or keys with 'transforms'",
     "": "a recipe is a list of transforms, or keys with 'transforms'",
-    "- gamma: {exponent: [1, 2}": "not valid YAML at line 1, column 26: expected ',' or ']', but got '}'",
-    "- flip: {axes: x}\n- gamma: {p: 1, p: 0}": "not valid YAML at line 2, column 17: the key 'p' is "
-    "given twice",
-    "a: !!python/object/apply:os.system [ls]": "not valid YAML at line 1, column 4: could not determine "
-    "a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'",
-}  # fmt: skip
+    "- gamma: {exponent: [1, 2}": (
+        "not valid YAML at line 1, column 26: expected ',' or ']', but got '}'"
+    ),
+    "- flip: {axes: x}\n- gamma: {p: 1, p: 0}": (
+        "not valid YAML at line 2, column 17: the key 'p' is given twice"
+    ),
+    "a: !!python/object/apply:os.system [ls]": (
+        "not valid YAML at line 1, column 4: could not determine a constructor for the tag "
+        "'tag:yaml.org,2002:python/object/apply:os.system'"
+    ),
+}
 
 
 @pytest.mark.parametrize("text", BAD)
@@ -194,7 +206,7 @@ def test_recipe_that_is_no_text(here: Path) -> None:
 
 def test_unknown_recipe(here: Path) -> None:
     assert refused("augment", "image.nii.gz", "-r", "mr") == (
-        "recipe 'mr': neither a packaged recipe (ct, inference, mri, multispectral) nor a file"
+        f"recipe 'mr': neither a packaged recipe ({', '.join(recipes.packaged())}) nor a file"
     )
 
 
@@ -205,15 +217,19 @@ def test_unknown_transform(here: Path) -> None:
 # Found when the case is known
 
 LATE = {
-    "- flip: {axes: x}\n- gamma: {exponent: 2, channels: [9]}": "transforms[1] Gamma.channels: 9 is not "
-    "a channel; allowed: image, or 0 to 0",
-    "- patch: {size: 64, pad: false}": "transforms[0] Patch.size: [64, 64, 64] is larger than the image "
-    "of [12, 18, 20]; make it smaller, or allow filling with pad=True",
-    "- patch: {size: [8, 8]}": "transforms[0] Patch.size: [8, 8] has 2 numbers, the image has 3 axes "
-    "(z, y, x)",
+    "- flip: {axes: x}\n- gamma: {exponent: 2, channels: [9]}": (
+        "transforms[1] Gamma.channels: 9 is not a channel; allowed: image, or 0 to 0"
+    ),
+    "- patch: {size: 64, pad: false}": (
+        "transforms[0] Patch.size: [64, 64, 64] is larger than the image of [12, 18, 20]; make it "
+        "smaller, or allow filling with pad=True"
+    ),
+    "- patch: {size: [8, 8]}": (
+        "transforms[0] Patch.size: [8, 8] has 2 numbers, the image has 3 axes (z, y, x)"
+    ),
     "- patch: {size: 0}": "transforms[0] Patch.size: [0, 0, 0]; 1 or more expected",
     "- elastic: {spacing: 4, magnitude: 40}": "transforms[0] Elastic.magnitude: 40",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("text", LATE)
@@ -237,17 +253,22 @@ def test_unknown_orientation(here: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--patch", "big"], "--patch big: whole numbers expected, such as 256 or 32,128,128"),
-        (["--bands", "1"], "bands: only of a raster (GeoTIFF) can they be picked, and image.nii.gz "
-                           "is none; leave them out"),
-        (["--series", "2"], "series: '2' is for DICOM, and image.nii.gz is none; leave it out"),
-        (["--match", "last"], "match: 'last' is not known; allowed: 'first', 'ignore' or None"),
-        (["--georef", "some"], "Pipeline.georef: Input should be 'auto', 'exact', 'drop' or 'gcps', "
-                               "got 'some'"),
+        ("--patch big", "--patch big: whole numbers expected, such as 256 or 32,128,128"),
+        (
+            "--bands 1",
+            "bands: only of a raster (GeoTIFF) can they be picked, and image.nii.gz is none; leave "
+            "them out",
+        ),
+        ("--series 2", "series: '2' is for DICOM, and image.nii.gz is none; leave it out"),
+        ("--match last", "match: 'last' is not known; allowed: 'first', 'ignore' or None"),
+        (
+            "--georef some",
+            "Pipeline.georef: Input should be 'auto', 'exact', 'drop' or 'gcps', got 'some'",
+        ),
     ],
-)  # fmt: skip
-def test_bad_option(here: Path, options: list[str], message: str) -> None:
-    assert augmented("image.nii.gz", *options) == message
+)
+def test_bad_option(here: Path, options: str, message: str) -> None:
+    assert augmented("image.nii.gz", *options.split()) == message
 
 
 def test_bands_that_are_not_there(here: Path) -> None:

@@ -41,6 +41,12 @@ def pair(i, n):
 
 
 @inline
+def near(i, n):
+    """Whether ``i`` or ``i + 1`` lies in 0 … n − 1."""
+    return -1 <= i < n
+
+
+@inline
 def _inner_3d(src, z, y, x, fz, fy, fx):
     """Eight taps inside; the unsigned index needs no test for wrapping."""
     z, y, x = np.uint32(z), np.uint32(y), np.uint32(x)
@@ -89,9 +95,13 @@ def linear_3d(src, idx, frac, nx, inside, mode, fill, out):
         return
     for j in range(out.shape[0]):
         if out[j] * np.float32(0) != 0:
-            out[j] = _outer_3d(
-                src, idx[0, j], idx[1, j], idx[2, j], frac[0, j], frac[1, j], frac[2, j], mode, fill
-            )
+            z, y, x = idx[0, j], idx[1, j], idx[2, j]
+            if mode == 0 and not (
+                near(z, src.shape[0]) and near(y, src.shape[1]) and near(x, src.shape[2])
+            ):
+                out[j] = fill
+                continue
+            out[j] = _outer_3d(src, z, y, x, frac[0, j], frac[1, j], frac[2, j], mode, fill)
 
 
 @inline
@@ -136,7 +146,11 @@ def linear_2d(src, idx, frac, nx, inside, mode, fill, out):
         return
     for j in range(out.shape[0]):
         if out[j] * np.float32(0) != 0:
-            out[j] = _outer_2d(src, idx[0, j], idx[1, j], frac[0, j], frac[1, j], mode, fill)
+            y, x = idx[0, j], idx[1, j]
+            if mode == 0 and not (near(y, src.shape[0]) and near(x, src.shape[1])):
+                out[j] = fill
+                continue
+            out[j] = _outer_2d(src, y, x, frac[0, j], frac[1, j], mode, fill)
 
 
 @inline

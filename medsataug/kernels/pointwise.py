@@ -42,6 +42,15 @@ def limit(x, p, first, key):
 
 
 @kernel
+def has_nan(x):
+    """Whether any of (n,) ``x`` is NaN."""
+    found = np.int32(0)
+    for i in range(x.shape[0]):
+        found |= np.int32(x[i] != x[i])
+    return found != 0
+
+
+@kernel
 def round_to(x, low, high, nan, out):
     """Round (n,) ``x`` half to even into the integers ``low`` … ``high``; NaN becomes ``nan``."""
     for i in range(x.shape[0]):
@@ -53,10 +62,14 @@ def round_to(x, low, high, nan, out):
 
 @kernel
 def mix_channels(x, gain, bias, out):
-    """(C', n) ``out`` = (C', C) ``gain`` · (C, n) ``x`` + ``bias``, summed in float64."""
+    """(C', n) ``out`` = (C', C) ``gain`` · (C, n) ``x`` + ``bias``, summed in float64.
+
+    What has no weight does not count: its NaN does not spread.
+    """
     for i in range(x.shape[1]):
         for a in range(out.shape[0]):
             total = bias[a]
             for b in range(x.shape[0]):
-                total += gain[a, b] * x[b, i]
+                if gain[a, b] != 0:
+                    total += gain[a, b] * x[b, i]
             out[a, i] = np.float32(total)

@@ -106,12 +106,14 @@ def _loader() -> Any:
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
-            keys = [k.value for k, _ in node.value if isinstance(k, yaml.ScalarNode)]
-            for k, _ in node.value:
-                if isinstance(k, yaml.ScalarNode) and keys.count(k.value) > 1:
+            seen = set()
+            for key, _ in node.value:
+                if key.value in seen:
                     raise yaml.MarkedYAMLError(
-                        problem=f"the key {k.value!r} is given twice", problem_mark=k.start_mark
+                        problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
                     )
+                if isinstance(key, yaml.ScalarNode):
+                    seen.add(key.value)
             return super().construct_mapping(node, deep)
 
     return Loader

@@ -70,6 +70,7 @@ def register(transform: Any) -> Any:
     if name in builtin_names():
         raise ConfigError(f"register: {name!r} is a transform of medsataug; choose another name")
     _registered[name] = transform
+    function.cache_clear()  # a name may be given to another class
     return transform
 
 

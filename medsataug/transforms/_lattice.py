@@ -41,7 +41,7 @@ def unit_m(grid: Grid) -> Vector:
 def peak(controls: NDArray[np.float64], size: Vector, overhang: Vector) -> float:
     """Largest |D| (Euclidean, after scaling axis k by ``size[k]``) of (N, …) controls.
 
-    Searched at knots and cell centres, then 4 times finer around the largest: within .5 % of a
+    Searched some times a cell, then 4 times finer around the largest: within 2 % of a
     dense search (tests/transforms/test_elastic.py). ``overhang`` (N,) is the part of the lattice,
     in cells, that lies beyond the frame at each end and does not count.
     """
@@ -49,24 +49,27 @@ def peak(controls: NDArray[np.float64], size: Vector, overhang: Vector) -> float
     search, out = (peak_2d if n == 2 else peak_3d), np.empty(n + 1)
     cells = [m - 3 for m in controls.shape[1:]]
     over = overhang.tolist()
-    search(controls, size, *(_knots(c, o) for c, o in zip(cells, over, strict=True)), out)
+    per_cell = _PER_CELL[n]
+    grid = (knots(c, o, per_cell) for c, o in zip(cells, over, strict=True))
+    search(controls, size, *grid, out)
     best = out[0]
-    near = [at + _AROUND for at in out[1:].tolist()]
+    near = [at + _AROUND / per_cell for at in out[1:].tolist()]
     inside = (np.clip(u, o, c - o) for u, c, o in zip(near, cells, over, strict=True))
     search(controls, size, *inside, out)
     return math.sqrt(max(best, out[0]))
 
 
-_AROUND = np.linspace(-0.5, 0.5, 9)
+#: Points a cell where the peak is looked for first: fewer miss it by 3 % now and then.
+_PER_CELL = {2: 4, 3: 3}
+_AROUND = np.linspace(-1, 1, 9)
 
 
 @lru_cache(maxsize=64)
-def _knots(cells: int, overhang: float) -> Vector:
-    return np.clip(np.arange(2 * cells + 1) / 2, overhang, cells - overhang)
+def knots(cells: int, overhang: float, per_cell: int) -> Vector:
+    """Lattice coordinates in the frame, ``per_cell`` in every cell."""
+    return np.clip(np.arange(per_cell * cells + 1) / per_cell, overhang, cells - overhang)
 
 
-def displacement(
-    controls: NDArray[np.float64], origin: Vector, spacing: Vector
-) -> Displacement:
+def displacement(controls: NDArray[np.float64], origin: Vector, spacing: Vector) -> Displacement:
     """Return the map part of (N, …) controls in voxels."""
     return Displacement(np.ascontiguousarray(controls, dtype=np.float32), origin, spacing)

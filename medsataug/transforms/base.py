@@ -16,7 +16,7 @@ from medsataug.grid import Grid
 from medsataug.maps import SpatialMap
 from medsataug.ranges import METRES, PerAxis, Range
 from medsataug.types import Channel, Sample
-from medsataug.values import Barrier, ChannelAffine, Number, Stat, Tile, ValueStep, Where
+from medsataug.values import Barrier, ChannelAffine, Number, Stat, Tile, ValueStep
 
 if TYPE_CHECKING:
     from medsataug.facts import Facts
@@ -189,7 +189,7 @@ class Transform(BaseModel):
         raise NotImplementedError(f"{type(self).__name__}.sample")
 
     def steps(self, draws: Draws, state: State) -> tuple[Step, ...]:
-        """Steps with probability `p`, else none."""
+        """Return the steps with probability `p`, else none."""
         return self.sample(draws, state) if draws.uniform() < self.p else ()
 
     def __call__(self, sample: Sample | None = None, **arguments: Any) -> Sample:
@@ -278,7 +278,7 @@ class ValueTransform(Transform):
 
 
 def amount(value: float, unit: str, channel: Channel, place: str) -> Number:
-    """Stored units of an amount that was drawn, for one channel."""
+    """Return a drawn amount in stored units, for one channel."""
     if unit == "%":
         return Stat("std", value / 100) if value else 0.0
     if unit == "rho":

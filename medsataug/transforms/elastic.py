@@ -12,7 +12,7 @@ from medsataug.draws import Draws
 from medsataug.errors import ConfigError
 from medsataug.maps import Displacement, SpatialMap
 from medsataug.ranges import METRES, Length, PositiveLengthPerAxis, Range
-from medsataug.transforms._lattice import FOLD_FREE, displacement, layout, peak, unit_m
+from medsataug.transforms._lattice import FOLD_FREE, displacement, knots, layout, peak, unit_m
 from medsataug.transforms.base import Cases, State, Step, Transform
 
 #: Part of the fold-free limit that every draw can reach as its greatest displacement.
@@ -91,7 +91,7 @@ class Elastic(Transform):
         overhang = np.maximum((-0.5 - origin) / spacing, 0)
         controls = _controls(draws, cells, free, size, limit, overhang, target / steps)
         if steps > 1:
-            tuned = _tuned(controls, origin, spacing, size, limit, steps, target)
+            tuned = _tuned(controls, origin, spacing, size, limit, overhang, steps, target)
             while tuned is None:  # content that moves away from the peak needs more steps
                 steps += 1
                 if steps > 2 * _MOST:
@@ -100,13 +100,13 @@ class Elastic(Transform):
                         "with this spacing; enlarge spacing or make the magnitude smaller"
                     )
                 controls = _controls(draws, cells, free, size, limit, overhang, target / steps)
-                tuned = _tuned(controls, origin, spacing, size, limit, steps, target)
+                tuned = _tuned(controls, origin, spacing, size, limit, overhang, steps, target)
             controls = tuned
         part = displacement(controls, origin, spacing)
         return (SpatialMap(state.grid.shape, (part,) * steps),)
 
     def _check(self, reach: float) -> int:
-        """Number of steps for the greatest magnitude; an error where one is too few."""
+        """Count the steps for the greatest magnitude; an error where one is too few."""
         greatest = self.magnitude.bounds[1]
         steps = max(1, math.ceil(greatest / reach * (1 - 1e-9)))
         if steps > 1 and not self.compose:
@@ -167,7 +167,7 @@ def _controls(
 
 
 def _rounded(controls: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Controls to a millionth of a voxel: the same on every machine."""
+    """Round controls to a millionth of a voxel: the same on every machine."""
     return np.asarray(np.round(controls, 6))
 
 
@@ -177,14 +177,16 @@ def _tuned(
     spacing: NDArray[np.float64],
     size: NDArray[np.float64],
     limit: NDArray[np.float64],
+    overhang: NDArray[np.float64],
     steps: int,
     target: float,
 ) -> NDArray[np.float64] | None:
-    """Controls scaled so that ``steps`` of them in a row displace by ``target`` at most.
+    """Scale controls so that ``steps`` of them in a row displace by ``target`` at most.
 
     None where they would pass the limit first.
     """
-    axes = [np.arange(2 * (c - 3) + 1) / 2 for c in controls.shape[1:]]
+    cells = [m - 3 for m in controls.shape[1:]]
+    axes = [knots(c, o, 2) for c, o in zip(cells, overhang.tolist(), strict=True)]
     start = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
     start = origin + start * spacing
     bound = (limit * (1 - 1e-6)).reshape(-1, *[1] * len(limit))
@@ -197,6 +199,6 @@ def _tuned(
             points = part(points)
         short = target / float(np.linalg.norm((points - start) * size, axis=1).max())
         if abs(short - 1) < 2e-3:
-            break
+            return _rounded(scaled)
         scale *= short * math.sqrt(short)
-    return _rounded(scaled)
+    return None

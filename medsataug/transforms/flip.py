@@ -9,8 +9,8 @@ import numpy as np
 from medsataug.errors import GeometryError
 from medsataug.maps import Affine, SpatialMap, homogeneous
 from medsataug.transforms.base import Cases, Draws, Probability, State, Step, Transform
-from medsataug.values import LabelStep
 from medsataug.types import Array
+from medsataug.values import LabelStep
 
 
 class Flip(Transform):
@@ -29,9 +29,7 @@ class Flip(Transform):
     Source: reflection, Foley et al., Computer Graphics (1996), section 5.2.
     """
 
-    cases: ClassVar[Cases] = Cases(
-        zero={"p": 0, "axes": "x"}, full={"p": 1, "axes": ["x", "y"]}
-    )
+    cases: ClassVar[Cases] = Cases(zero={"p": 0, "axes": "x"}, full={"p": 1, "axes": ["x", "y"]})
 
     p: Probability = 0.5
     axes: str | int | tuple[str | int, ...] = "left-right"
@@ -76,5 +74,3 @@ def swapped(label: Array, image: Array, params: tuple[float, ...], key: int) -> 
     for a, b in zip(params[::2], params[1::2], strict=True):
         out[label == a] = b
     return out
-
-

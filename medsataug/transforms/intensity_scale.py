@@ -86,7 +86,9 @@ def exponents(ndim: int) -> tuple[tuple[int, ...], ...]:
 def _basis(ndim: int) -> NDArray[np.float64]:
     axis = np.linspace(-1, 1, POINTS)
     grids = np.meshgrid(*[axis] * ndim, indexing="ij")
-    terms = [np.prod([g**e for g, e in zip(grids, p, strict=True)], axis=0) for p in exponents(ndim)]
+    terms = [
+        np.prod([g**e for g, e in zip(grids, p, strict=True)], axis=0) for p in exponents(ndim)
+    ]
     return np.stack([t.reshape(-1) for t in terms], axis=1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect
+from itertools import accumulate
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -56,18 +58,15 @@ class OneOf(Transform):
                 f"OneOf.weights: {list(weights)} for {len(self.transforms)} transforms; as many "
                 "numbers of at least 0 expected, one of them more"
             )
-        u, total, number = draws.uniform() * sum(weights), 0.0, 0
-        for number, weight in enumerate(weights):
-            total += weight
-            if u < total:
-                break
+        u, ends = draws.uniform() * sum(weights), list(accumulate(weights))
+        number = min(bisect(ends, u), len(ends) - 1)
         return apply_children(draws, state, self.transforms, [number])
 
 
 def apply_children(
     draws: Draws, state: State, children: tuple[Transform, ...], chosen: list[int]
 ) -> tuple[Step, ...]:
-    """Steps of the chosen children, each with a stream of its own and the state before it."""
+    """Return the steps of the chosen children, each with its own stream and the state before it."""
     from copy import copy
 
     steps: list[Step] = []

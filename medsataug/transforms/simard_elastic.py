@@ -17,8 +17,9 @@ from medsataug.transforms.base import Cases, State, Step, Transform
 
 
 class SimardElastic(Transform):
-    """Bend the content by smoothed white noise, as in Simard's paper; it may fold, and
-    the plan reports its smallest Jacobian determinant.
+    """Bend the content by smoothed white noise, as in Simard's paper.
+
+    It may fold; the plan reports its smallest Jacobian determinant.
 
     A field of uniform noise in (−1, 1) convolved with a Gaussian of standard deviation ``sigma``
     and multiplied by ``alpha``: its root mean square is α · √(1/3) · (2 σ √π)^(−N/2) along each

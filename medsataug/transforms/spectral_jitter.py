@@ -105,5 +105,7 @@ def _correlated(
     normals = [Range("normal", (0.0, 1.0)).at(draws.uniform()) for _ in bands]
     uniform = ndtr(root @ np.array(normals))
     values = [given.at(float(u)) for u in uniform]
-    draws.note(name, " ".join(f"{b.name} {v:.3g}{given.unit}" for b, v in zip(bands, values, strict=True)))
+    draws.note(
+        name, " ".join(f"{b.name} {v:.3g}{given.unit}" for b, v in zip(bands, values, strict=True))
+    )
     return values

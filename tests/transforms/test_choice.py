@@ -41,9 +41,12 @@ def test_some_of_without_repetition_in_order():
     counts = [found.count(p) for p in pairs]
     assert sum(counts) == 600
     assert np.all(np.abs(np.array(counts) - 200) < 4 * np.sqrt(600 * 2 / 9))
-    sizes = [len(c.split(", ")) if c else 0 for c in chosen(msa.SomeOf(transforms=CHILDREN, count=(0, 3)), 600)]
+    sizes = [
+        len(c.split(", ")) if c else 0
+        for c in chosen(msa.SomeOf(transforms=CHILDREN, count=(0, 3)), 600)
+    ]
     assert np.all(np.abs(np.bincount(sizes, minlength=4) - 150) < 4 * np.sqrt(600 * 3 / 16))
-    with pytest.raises(msa.ConfigError, match="SomeOf.count"):
+    with pytest.raises(msa.ConfigError, match=r"SomeOf\.count"):
         chosen(msa.SomeOf(transforms=CHILDREN, count=4), 1)
 
 

@@ -179,9 +179,7 @@ def test_patch_larger_than_the_volume():
     out = msa.Patch(size=(17, 20, 4), foreground=1)(sample, seed=1)
     assert out.image.shape[1:] == (17, 20, 4)
     inner = out.image[:, 2:15, 1:18]
-    assert any(
-        np.array_equal(inner, sample.image[:, :, :, x : x + 4]) for x in range(8)
-    )
+    assert any(np.array_equal(inner, sample.image[:, :, :, x : x + 4]) for x in range(8))
     assert not out.image[:, :2].any()
     assert not out.image[:, 15:].any()
     with pytest.raises(msa.ConfigError, match="larger than the image"):

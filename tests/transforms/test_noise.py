@@ -10,7 +10,9 @@ from medsataug.types import Sample
 
 def sample(values, channels=1, shape=(40, 50, 60)) -> Sample:
     rng = np.random.default_rng(1)
-    image = np.zeros((channels, *shape)) if values is None else rng.normal(*values, (channels, *shape))
+    image = (
+        np.zeros((channels, *shape)) if values is None else rng.normal(*values, (channels, *shape))
+    )
     return Sample(image=image.astype(np.float32), axes="CZYX", id="noise")
 
 

@@ -129,7 +129,9 @@ def test_normalize_where_and_constant_channels():
 def test_case_statistics_follow_earlier_steps():
     """Statistics are of the case as it is when the step comes, not as it was stored."""
     expected = per_channel(IMAGE, lambda c: (c - c.mean()) / c.std())
-    got = apply([msa.Brightness(offset=30), msa.Contrast(factor=2, keep_range=False), msa.Normalize()])
+    got = apply(
+        [msa.Brightness(offset=30), msa.Contrast(factor=2, keep_range=False), msa.Normalize()]
+    )
     np.testing.assert_allclose(got, expected, atol=1e-3)
     got = apply([msa.Gamma(exponent=1.7), msa.Normalize(method="minmax")])
     np.testing.assert_allclose(got.min(axis=(1, 2, 3)), 0, atol=1e-6)
@@ -140,6 +142,22 @@ def test_case_statistics_follow_earlier_steps():
     got = apply([msa.Brightness(offset=9, channels=(1,)), msa.Brightness(offset="10%")])
     base = IMAGE + np.array([0, 9, 0], np.float32).reshape(3, 1, 1, 1)
     np.testing.assert_allclose(got, per_channel(base, lambda c: c + 0.1 * c.std()), rtol=1e-5)
+
+
+def test_case_statistics_follow_steps_of_some_voxels():
+    """A step of the nonzero voxels leaves the background, and the least value, where it is."""
+    zero = IMAGE == 0
+    assert zero.any(axis=(1, 2, 3)).all()
+    lifted = msa.Brightness(offset=300, where="nonzero")
+    got = apply([lifted, msa.Gamma(exponent=2)])
+    np.testing.assert_array_equal(got[zero], 0)
+    np.testing.assert_allclose(got.max(axis=(1, 2, 3)), IMAGE.max(axis=(1, 2, 3)) + 300, rtol=1e-5)
+    got = apply([lifted, msa.Normalize()])
+    np.testing.assert_allclose(got.mean(axis=(1, 2, 3)), 0, atol=0.02)
+    np.testing.assert_allclose(got.std(axis=(1, 2, 3)), 1, atol=0.02)
+    one = phantoms.label(3) == 4
+    got = apply([msa.Brightness(offset=300, where=(4,)), msa.Normalize(where=(4,))])
+    np.testing.assert_allclose(got[:, one].mean(axis=1), 0, atol=1e-4)
 
 
 def test_a_patch_is_normalised_like_its_case():
