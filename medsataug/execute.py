@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug import __version__, threads
+from medsataug.copying import copied
 from medsataug.errors import ConfigError
 from medsataug.facts import native
 from medsataug.io.encode import to_dtype
 from medsataug.kernels.pointwise import has_nan, round_to
 from medsataug.maps import Affine, SpatialMap, fold, input_box
 from medsataug.plan import Plan, Segment
-from medsataug.roles import image_fills, is_raster, label_fill
-from medsataug.resample import MARGIN, as_float, copied, resample_image
+from medsataug.resample import MARGIN, as_float, resample_image
+from medsataug.roles import AIR_HU, image_fills, is_raster, label_fill
 from medsataug.sweep import SLICE, CaseStatistics, Work, sweep
 from medsataug.transforms.base import channels_after
 from medsataug.types import Array, Channel, Sample, is_lazy
@@ -69,9 +70,7 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
                                       *new_label.shape[1:])  # fmt: skip
     if image_now is image:
         image_now = image.copy()
-    image_now, valid = _finished(
-        image_now, valid, plan, sample, None if moved else image, stored
-    )
+    image_now, valid = _finished(image_now, valid, plan, sample, None if moved else image, stored)
     points = sample.points
     if points is not None:
         points = plan.output_positions(points)
@@ -106,7 +105,7 @@ def _partner(step: Mix, partners: Mapping[str, Sample]) -> Sample:
 
 
 def record(plan: Plan, sample: Sample) -> dict[str, Any]:
-    """What is written beside a result: how it came to be, and how to make it again."""
+    """Say how a result came to be, for what is written beside it."""
     return {
         "medsataug": __version__,
         "recipe": plan.recipe,
@@ -126,7 +125,7 @@ def record(plan: Plan, sample: Sample) -> dict[str, Any]:
 
 
 def _meta(plan: Plan, sample: Sample) -> dict[str, Any]:
-    """What a writer needs, as far as it still holds."""
+    """Return what a writer needs, as far as it still holds."""
     meta = dict(sample.meta)
     if plan.changes_unit:
         meta["dtype"] = "float32"  # in another unit, the stored dtype means nothing any more
@@ -231,9 +230,7 @@ def _moved(
     return out, None, new_label
 
 
-def _soft(
-    spatial: SpatialMap, soft: NDArray[np.float32], plan: Plan
-) -> NDArray[np.float32]:
+def _soft(spatial: SpatialMap, soft: NDArray[np.float32], plan: Plan) -> NDArray[np.float32]:
     """Class probabilities through a map; beyond the border everything is class 0."""
     if spatial.channels is not None:
         return soft
@@ -245,9 +242,7 @@ def _soft(
     return np.asarray(new, dtype=np.float32)
 
 
-def _working(
-    image: Array, valid: NDArray[np.bool_] | None, *, owned: bool
-) -> NDArray[np.float32]:
+def _working(image: Array, valid: NDArray[np.bool_] | None, *, owned: bool) -> NDArray[np.float32]:
     """Float32 image that may be changed, NaN where there is no data."""
     if owned and image.dtype == np.float32:
         out = image
@@ -269,7 +264,7 @@ def _has_nan(image: NDArray[np.float32]) -> bool:
 
 
 def _integers(image: NDArray[np.float32], dtype: np.dtype[Any]) -> Array:
-    """Rounded half to even and saturated; NaN becomes 0."""
+    """Round half to even and saturate; NaN becomes 0."""
     if dtype.itemsize > 2:
         return to_dtype(image, dtype)
     limits, out = np.iinfo(dtype), np.empty(image.shape, dtype)
@@ -296,7 +291,8 @@ def _finished(
 
     Integers come back as the integers they were stored in, rounded half to even and saturated,
     unless the recipe changes the unit. Voxels without data hold what was stored there where
-    nothing moved (``original``), else the nodata value; where there is none, NaN or 0.
+    nothing moved (``original``), else the nodata value; where there is none, NaN, or the air of a
+    CT, or 0.
     """
     nodata = sample.meta.get("nodata")
     if not image.dtype.isnative:
@@ -309,7 +305,8 @@ def _finished(
     invalid = None if valid is None else np.broadcast_to(~valid, image.shape)
     integers = stored.kind in "iub" and not plan.changes_unit
     if invalid is not None and original is None and (nodata is not None or integers):
-        image[invalid] = 0 if nodata is None else nodata
+        nothing = AIR_HU if sample.meta.get("modality") == "CT" else 0
+        image[invalid] = nothing if nodata is None else nodata
     if integers and image.dtype != stored:
         image = _integers(image, np.dtype(np.uint8) if stored.kind == "b" else stored)
     elif not integers and not computed:

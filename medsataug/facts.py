@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medsataug.types import Array, Sample, is_lazy, Window
+from medsataug.types import Array, Sample, Window, is_lazy
 from medsataug.values import Where
-
 
 #: Most places remembered for one class.
 PLACES = 10_000
@@ -129,7 +128,9 @@ class Facts:
         small = None
         for _, block in self._label_blocks():
             if block.dtype in (np.uint8, np.uint16):
-                small = np.zeros(np.iinfo(block.dtype).max + 1, np.int64) if small is None else small
+                small = (
+                    np.zeros(np.iinfo(block.dtype).max + 1, np.int64) if small is None else small
+                )
                 count_small(block, small)
                 continue
             values, found = np.unique(block, return_counts=True)

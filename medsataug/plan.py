@@ -177,7 +177,8 @@ _TYPES = {
     t.__name__: t
     for t in (
         Plan, Segment, Roles, Grid, SpatialMap, maps.Affine, maps.Displacement, values.Stat,
-        values.ChannelAffine, values.Tile, values.Stencil, values.Whole, values.LabelStep, values.Mix,
+        values.ChannelAffine, values.Tile, values.Stencil, values.Whole, values.LabelStep,
+        values.Mix,
     )
 }  # fmt: skip
 

@@ -1,37 +1,25 @@
 """One resampling: image, label and validity through one and the same positions.
 
-Positions are computed block by block (some rows of a plane) into small buffers that all
-channels and labels share; no array the size of a dense field ever exists. Maps that only turn,
-mirror, crop and pad copy voxels instead.
+Positions come block by block and serve all channels and labels.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medsataug import threads
+from medsataug.blocks import Block, Positions
 from medsataug.errors import ConfigError
 from medsataug.facts import native
-from medsataug.kernels import bands, coords, gather, positions, vote
-from medsataug.maps import (
-    Affine,
-    Displacement,
-    SpatialMap,
-    input_box,
-    shrink_factors,
-    signed_permutation,
-)
+from medsataug.kernels import bands, gather, positions, vote
+from medsataug.maps import SpatialMap, input_box
 from medsataug.roles import Roles
 from medsataug.types import Array
 
-#: Voxels of a block: its positions (24 bytes each) stay in the second-level cache.
-BLOCK = 2**14
 #: Bands from which a raster is interleaved before it is resampled.
 MANY = 4
 #: Voxels around a window that interpolation may need: two for cubic, one for rounding.
@@ -44,7 +32,6 @@ _CUBIC = {2: gather.cubic_2d, 3: gather.cubic_3d}
 _MASKED = {2: gather.masked_2d, 3: gather.masked_3d}
 _VOTE = {2: vote.vote_2d, 3: vote.vote_3d}
 _NEAREST = {2: vote.nearest_2d, 3: vote.nearest_3d}
-_DISPLACE = {2: coords.displace_2d, 3: coords.displace_3d}
 
 
 def kernel_source(channel: Array) -> Array:
@@ -66,101 +53,6 @@ def kernel_source(channel: Array) -> Array:
                 "interpolated exactly; rescale them, or pass them as a label if they are one"
             )
     return array.astype(np.float32)
-
-
-@dataclass
-class Block:
-    """Positions of some output rows: integer part, fraction, and whether rows lie inside."""
-
-    start: int
-    stop: int
-    nx: int
-    owner: int
-    idx: NDArray[np.int32]
-    frac: NDArray[np.float32]
-    inside: NDArray[np.uint8]
-
-
-class Positions:
-    """Source positions of a map, block by block; chooses the cheapest kernel that fits."""
-
-    def __init__(self, spatial: SpatialMap, shape: Sequence[int], antialias: bool) -> None:
-        self.out_shape = spatial.out_shape
-        self.ndim = len(self.out_shape)
-        self.shape = np.asarray(shape, dtype=np.int64)
-        factors = shrink_factors(spatial) if antialias else (1,) * self.ndim
-        self.factors = np.asarray(factors, dtype=np.int64)
-        self.owner = int(np.prod(factors))
-        self._parts = spatial.parts
-        self._fill = self._choose()
-        self._buffers = threading.local()
-        self.nx = self.out_shape[-1]
-        rows = max(1, BLOCK // (self.nx * self.owner))
-        planes = self.out_shape[0] if self.ndim == 3 else 1
-        ny = self.out_shape[-2]
-        self.blocks = [
-            (z, y, min(rows, ny - y)) for z in range(planes) for y in range(0, ny, rows)
-        ]
-
-    def block(self, z: int, y: int, rows: int) -> Block:
-        """Positions of ``rows`` rows from row ``y`` of plane ``z``."""
-        kept: dict[int, Any] = self._buffers.__dict__.setdefault("kept", {})
-        if rows not in kept:
-            n = rows * self.nx * self.owner
-            kept[rows] = (
-                np.empty((self.ndim, n), np.int32),
-                np.empty((self.ndim, n), np.float32),
-                np.empty(rows, np.uint8),
-            )
-        idx, frac, inside = kept[rows]
-        self._fill(z, y, idx, frac, inside)
-        start = (z * self.out_shape[-2] + y) * self.nx
-        return Block(start, start + rows * self.nx, self.nx, self.owner, idx, frac, inside)
-
-    def _choose(self) -> Callable[..., None]:
-        """Return the kernel for the parts: a matrix, an aligned lattice, or any chain."""
-        n, parts = self.ndim, self._parts
-        eye = np.eye(n + 1)
-        matrices = [p.matrix for p in parts if isinstance(p, Affine)]
-        flat = all(np.array_equal(m[n], eye[n]) for m in matrices)
-        bent = [i for i, p in enumerate(parts) if isinstance(p, Displacement)]
-        if self.owner == 1 and flat and not bent:
-            m = np.ascontiguousarray((matrices[0] if matrices else eye)[:n])
-            kernel = coords.affine_3d if n == 3 else coords.affine_2d
-            return self._rows(kernel, (m,))
-        if self.owner == 1 and flat and len(bent) == 1:
-            before = parts[bent[0] - 1].matrix if bent[0] else eye  # type: ignore[union-attr]
-            after = parts[-1].matrix if bent[0] < len(parts) - 1 else eye  # type: ignore[union-attr]
-            part = parts[bent[0]]
-            assert isinstance(part, Displacement)
-            if np.array_equal(before[:n, :n], np.diag(np.diag(before[:n, :n]))):
-                scale = np.diag(before[:n, :n]) / part.spacing
-                offset = (before[:n, n] - part.origin) / part.spacing
-                m = np.ascontiguousarray((after @ before)[:n])
-                linear = np.ascontiguousarray(after[:n, :n])
-                kernel = coords.lattice_3d if n == 3 else coords.lattice_2d
-                return self._rows(kernel, (part.controls, scale, offset, m, linear))
-        return self._chain
-
-    def _rows(self, kernel: Any, given: tuple[Any, ...]) -> Callable[..., None]:
-        planar = self.ndim == 2
-
-        def fill(z: int, y: int, idx: Array, frac: Array, inside: Array) -> None:
-            where = (y,) if planar else (float(z), y)
-            kernel(*given, *where, self.out_shape[-1], self.shape, idx, frac, inside)
-
-        return fill
-
-    def _chain(self, z: int, y: int, idx: Array, frac: Array, inside: Array) -> None:
-        pos = np.empty(idx.shape)
-        first = np.array([z, y, 0][-self.ndim :], dtype=np.float64)
-        positions.sub_positions(first, self.nx, self.factors, pos)
-        for part in self._parts:
-            if isinstance(part, Affine):
-                coords.transform(np.ascontiguousarray(part.matrix), pos)
-            else:
-                _DISPLACE[self.ndim](part.controls, part.origin, part.spacing, pos)
-        coords.split(pos, self.nx * self.owner, self.shape, idx, frac, inside)
 
 
 def resample_image(
@@ -239,7 +131,7 @@ def _bands_job(
         src = _interleaved(image, valid, box)
     else:
         return None
-    kernel = (bands.linear_bands_2d if len(shape) == 2 else bands.linear_bands_3d)
+    kernel = bands.linear_bands_2d if len(shape) == 2 else bands.linear_bands_3d
     origin = np.array([start for start, _ in box], dtype=np.int64)
     flat, border = out.reshape(len(out), -1), BORDERS[roles.border]
 
@@ -255,14 +147,14 @@ def _bands_job(
     return job
 
 
-def _interleaved(
-    image: Array, valid: Array | None, box: tuple[tuple[int, int], ...]
-) -> Array:
+def _interleaved(image: Array, valid: Array | None, box: tuple[tuple[int, int], ...]) -> Array:
     """(Y, X, C) copy of a box of (C, Y, X) channels; float32 with NaN where there is no data."""
     window = tuple(slice(*span) for span in box)
     part = image[(slice(None), *window)]
     plain = valid is None and part.dtype.name in NATIVE
-    out = np.empty((*part.shape[1:], len(part)), part.dtype.newbyteorder("=") if plain else np.float32)
+    out = np.empty(
+        (*part.shape[1:], len(part)), part.dtype.newbyteorder("=") if plain else np.float32
+    )
     mask = None if valid is None else valid[(slice(None), *window)]
     if part.dtype.name not in NATIVE:
         part = np.stack([kernel_source(c) for c in part])
@@ -315,9 +207,7 @@ def _sampler(
 
     def masked(b: Block, into: Array) -> None:
         weight = np.empty(len(into), np.float32)
-        _MASKED[ndim](
-            src, mask, b.idx, b.frac, b.nx * b.owner, border, fill, data, into, weight
-        )
+        _MASKED[ndim](src, mask, b.idx, b.frac, b.nx * b.owner, border, fill, data, into, weight)
         np.copyto(into, nan, where=weight < 0.5)
 
     return masked
@@ -338,7 +228,15 @@ def _label_job(label: Array, fill: int, roles: Roles, out: Array) -> Callable[[B
             _NEAREST[ndim](src, idx, frac, border, filled, into)
         else:
             _VOTE[ndim](
-                src, block.idx, block.frac, block.nx, block.inside, border, filled, block.owner, into
+                src,
+                block.idx,
+                block.frac,
+                block.nx,
+                block.inside,
+                border,
+                filled,
+                block.owner,
+                into,
             )
 
     return job
@@ -350,62 +248,3 @@ def as_float(channel: Array, valid: Array | None) -> NDArray[np.float32]:
     if valid is not None:
         out[~valid.astype(bool)] = np.nan  # kernels read masks as uint8
     return out
-
-
-def copied(spatial: SpatialMap, array: Array, fill: Any, border: str) -> Array | None:
-    """(K, …) ``array`` through a map that moves whole voxels only; None for any other map.
-
-    Values are copied, never computed. Beyond the border stands ``fill``, or what ``border`` says.
-    """
-    if any(isinstance(p, Displacement) for p in spatial.parts):
-        return None
-    found = signed_permutation(spatial.matrix)
-    if found is None:
-        return None
-    axes, signs, offsets = found
-    inside: list[slice] = [slice(None)] * len(axes)
-    takes: list[slice] = []
-    whole = True
-    for k, n in enumerate(array.shape[1:]):
-        m = spatial.out_shape[axes[k]]
-        # Output indices whose source lies in 0 … n − 1.
-        low, high = (-offsets[k], n - 1 - offsets[k]) if signs[k] > 0 else (
-            offsets[k] - n + 1, offsets[k])  # fmt: skip
-        start, stop = max(low, 0), max(min(high, m - 1) + 1, max(low, 0))
-        whole &= (start, stop) == (0, m)
-        inside[axes[k]] = slice(start, stop)
-        first = signs[k] * start + offsets[k]
-        end = first + signs[k] * (stop - start)
-        takes.append(slice(first, end if end >= 0 else None, signs[k]) if stop > start else slice(0, 0))
-    turned = (0, *(1 + axes.index(a) for a in range(len(axes))))
-    if not whole and border != "constant":
-        return _bordered(array, axes, signs, offsets, spatial.out_shape, border).transpose(turned)
-    part = array[(slice(None), *takes)].transpose(turned)
-    if whole:
-        return np.ascontiguousarray(part) if part.base is not None else part.copy()
-    out = np.empty((len(array), *spatial.out_shape), array.dtype)
-    fills = np.broadcast_to(fill, (len(array),))
-    for into, value, source in zip(out, fills, part, strict=True):
-        into[...] = value
-        into[tuple(inside)] = source
-    return out
-
-
-def _bordered(
-    array: Array,
-    axes: list[int],
-    signs: list[int],
-    offsets: list[int],
-    out_shape: tuple[int, ...],
-    border: str,
-) -> Array:
-    indices = [np.arange(len(array))]
-    for k, n in enumerate(array.shape[1:]):
-        i = signs[k] * np.arange(out_shape[axes[k]]) + offsets[k]
-        if border == "edge":
-            i = np.clip(i, 0, n - 1)
-        else:
-            i = i % (2 * n)
-            i = np.where(i < n, i, 2 * n - 1 - i)
-        indices.append(i)
-    return np.asarray(array[np.ix_(*indices)])

@@ -154,9 +154,7 @@ def _is_mixing(step: Tile | ChannelAffine) -> bool:
 def _needs_output(step: Tile | ChannelAffine) -> bool:
     if isinstance(step, ChannelAffine):
         return False
-    return any(
-        isinstance(v, Stat) and v.scope == "output" for p in step.params if p for v in p
-    )
+    return any(isinstance(v, Stat) and v.scope == "output" for p in step.params if p for v in p)
 
 
 def _resolved(step: Tile | ChannelAffine, work: Work) -> Pass:

@@ -43,9 +43,20 @@ def up() -> tuple[Path, float]:
             spacing=(1,) * ndim,
             id="warmup",
         )
+        whole = sample.replace(valid=None)
         for pipeline in _pipelines():
-            for valid in (sample.valid, None):
-                pipeline.plan(sample.replace(valid=valid), seed=1)(sample.replace(valid=valid))
+            for given in (sample, whole):
+                pipeline(given, seed=1)
+        # Many bands, and bands stored beside one another, have a way of their own.
+        many = np.concatenate([sample.image] * 4)
+        beside = np.moveaxis(np.ascontiguousarray(np.moveaxis(sample.image, 0, -1)), -1, 0)
+        bent = Pipeline([{"elastic": {"spacing": 8, "magnitude": 1}}, {"rotate": {"degrees": 9}}])
+        for given in (
+            sample.replace(image=many, channels=()),
+            whole.replace(image=many, channels=()),
+            whole.replace(image=beside),
+        ):
+            bent(given, seed=1)
     return cache_folder(), time.perf_counter() - started
 
 

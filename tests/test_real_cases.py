@@ -207,9 +207,10 @@ def test_ct_with_a_dicom_segmentation(real_data: Path, tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, "")
     made = nib.load(tmp_path / "copy_0000" / "image_label.nii.gz")
     assert set(np.unique(made.dataobj)) == {0, 1}
-    np.testing.assert_array_equal(
-        made.affine, nib.load(tmp_path / "copy_0000" / "image.nii.gz").affine
-    )
+    scan = nib.load(tmp_path / "copy_0000" / "image.nii.gz")
+    np.testing.assert_array_equal(made.affine, scan.affine)
+    # Beyond the field of view, and where the scanner padded, there is air, not water.
+    assert np.asarray(scan.dataobj)[0, 0, 0] == -1000
 
 
 # --- micrographs -------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ def _lerp(a, b, f):
 def linear_bands_2d(src, origin, idx, frac, mode, fills, out, first):
     """Interpolate (Y, X, C) ``src``, whose corner is at ``origin``, into (C, N) float32 ``out``.
 
-    The first voxel goes to column ``first``. The same values as `gather.linear_2d` of each band: lerps along y, then x.
+    The first voxel goes to column ``first``. The same values as
+    `gather.linear_2d` of each band: lerps along y, then x.
     """
     bands, n = out.shape[0], idx.shape[1]
     run = np.empty((_RUN, bands), np.float32)
@@ -85,9 +86,9 @@ def linear_bands_3d(src, origin, idx, frac, mode, fills, out, first):
             if pair(z, n0) and pair(y, n1) and pair(x, n2):
                 fz, fy, fx = frac[0, at], frac[1, at], frac[2, at]
                 z, y, x = np.uint32(z), np.uint32(y), np.uint32(x)
-                k, l, i = z + _ONE, y + _ONE, x + _ONE
-                s000, s001, s010, s011 = src[z, y, x], src[z, y, i], src[z, l, x], src[z, l, i]
-                s100, s101, s110, s111 = src[k, y, x], src[k, y, i], src[k, l, x], src[k, l, i]
+                k, m, i = z + _ONE, y + _ONE, x + _ONE
+                s000, s001, s010, s011 = src[z, y, x], src[z, y, i], src[z, m, x], src[z, m, i]
+                s100, s101, s110, s111 = src[k, y, x], src[k, y, i], src[k, m, x], src[k, m, i]
                 for c in range(bands):
                     a = _lerp(np.float32(s000[c]), np.float32(s100[c]), fz)
                     b = _lerp(np.float32(s001[c]), np.float32(s101[c]), fz)

@@ -38,36 +38,36 @@ def peak_3d(c, size, uz, uy, ux, out):
     best = -1.0
     for a in range(uz.shape[0]):
         i0 = _weights(uz[a], c.shape[1] - 3, w)
-        for l in range(3):
+        for d in range(3):
             for j in range(n1):
                 for k in range(n2):
-                    plane[l, j, k] = (
-                        w[0] * c[l, i0, j, k]
-                        + w[1] * c[l, i0 + 1, j, k]
-                        + w[2] * c[l, i0 + 2, j, k]
-                        + w[3] * c[l, i0 + 3, j, k]
-                    ) * size[l]
+                    plane[d, j, k] = (
+                        w[0] * c[d, i0, j, k]
+                        + w[1] * c[d, i0 + 1, j, k]
+                        + w[2] * c[d, i0 + 2, j, k]
+                        + w[3] * c[d, i0 + 3, j, k]
+                    ) * size[d]
         for b in range(uy.shape[0]):
             i1 = _weights(uy[b], n1 - 3, w)
-            for l in range(3):
+            for d in range(3):
                 for k in range(n2):
-                    row[l, k] = (
-                        w[0] * plane[l, i1, k]
-                        + w[1] * plane[l, i1 + 1, k]
-                        + w[2] * plane[l, i1 + 2, k]
-                        + w[3] * plane[l, i1 + 3, k]
+                    row[d, k] = (
+                        w[0] * plane[d, i1, k]
+                        + w[1] * plane[d, i1 + 1, k]
+                        + w[2] * plane[d, i1 + 2, k]
+                        + w[3] * plane[d, i1 + 3, k]
                     )
             for e in range(ux.shape[0]):
                 i2 = cells[e]
                 square = 0.0
-                for l in range(3):
-                    d = (
-                        along[e, 0] * row[l, i2]
-                        + along[e, 1] * row[l, i2 + 1]
-                        + along[e, 2] * row[l, i2 + 2]
-                        + along[e, 3] * row[l, i2 + 3]
+                for d in range(3):
+                    v = (
+                        along[e, 0] * row[d, i2]
+                        + along[e, 1] * row[d, i2 + 1]
+                        + along[e, 2] * row[d, i2 + 2]
+                        + along[e, 3] * row[d, i2 + 3]
                     )
-                    square += d * d
+                    square += v * v
                 if square > best:
                     best = square
                     out[1], out[2], out[3] = uz[a], uy[b], ux[e]
@@ -83,25 +83,25 @@ def peak_2d(c, size, uy, ux, out):
     best = -1.0
     for b in range(uy.shape[0]):
         i0 = _weights(uy[b], c.shape[1] - 3, w)
-        for l in range(2):
+        for d in range(2):
             for k in range(n1):
-                row[l, k] = (
-                    w[0] * c[l, i0, k]
-                    + w[1] * c[l, i0 + 1, k]
-                    + w[2] * c[l, i0 + 2, k]
-                    + w[3] * c[l, i0 + 3, k]
-                ) * size[l]
+                row[d, k] = (
+                    w[0] * c[d, i0, k]
+                    + w[1] * c[d, i0 + 1, k]
+                    + w[2] * c[d, i0 + 2, k]
+                    + w[3] * c[d, i0 + 3, k]
+                ) * size[d]
         for e in range(ux.shape[0]):
             i1 = _weights(ux[e], n1 - 3, w)
             square = 0.0
-            for l in range(2):
-                d = (
-                    w[0] * row[l, i1]
-                    + w[1] * row[l, i1 + 1]
-                    + w[2] * row[l, i1 + 2]
-                    + w[3] * row[l, i1 + 3]
+            for d in range(2):
+                v = (
+                    w[0] * row[d, i1]
+                    + w[1] * row[d, i1 + 1]
+                    + w[2] * row[d, i1 + 2]
+                    + w[3] * row[d, i1 + 3]
                 )
-                square += d * d
+                square += v * v
             if square > best:
                 best = square
                 out[1], out[2] = uy[b], ux[e]

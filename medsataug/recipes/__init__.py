@@ -24,7 +24,7 @@ def packaged() -> tuple[str, ...]:
 
 
 def read_transforms(given: Any, place: str) -> tuple[Transform, ...]:
-    """Transforms from instances and ``{name: {field: value}}``; errors name ``place[i]``."""
+    """Make transforms from instances and ``{name: {field: value}}``; errors name ``place[i]``."""
     from medsataug.transforms.base import Transform
 
     if isinstance(given, (str, Mapping)) or not isinstance(given, Sequence):
