@@ -13,7 +13,7 @@ from medsataug.maps import Affine, SpatialMap, homogeneous
 from medsataug.ranges import Number, Range
 from medsataug.transforms.base import Cases, Transform, ValueTransform
 from medsataug.values import LabelStep, Tile
-from tests import contracts, phantoms
+from tests import contracts, harness, phantoms
 
 DIMENSIONS = [2, 3]
 
@@ -23,7 +23,7 @@ def moved_by(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
     right = execute.resample_image
 
     def wrong(spatial: SpatialMap, *arguments: Any) -> Any:
-        return right(contracts.shifted(spatial, change), *arguments)
+        return right(harness.shifted(spatial, change), *arguments)
 
     monkeypatch.setattr(execute, "resample_image", wrong)
 
@@ -55,7 +55,7 @@ def test_a_label_that_goes_another_way_is_caught(monkeypatch, ndim):
 
     def wrong(spatial, image, valid, label, *rest):
         out, _ = right(spatial, image, valid, label, *rest)
-        _, late = right(contracts.shifted(spatial, lambda m: m + 3 * _last_column(m)), image,
+        _, late = right(harness.shifted(spatial, lambda m: m + 3 * _last_column(m)), image,
                         valid, label, *rest)  # fmt: skip
         return out, late
 
@@ -72,7 +72,7 @@ def _last_column(matrix: Any) -> Any:
 
 def fails(kind: type[Transform], check: Any, ndim: int = 3) -> None:
     """The check fails on this transform, which is known under its name meanwhile."""
-    with contracts.registered(kind), pytest.raises(AssertionError):
+    with harness.registered(kind), pytest.raises(AssertionError):
         check(kind, ndim)
 
 
@@ -102,7 +102,7 @@ class Probe(ValueTransform):
 @pytest.mark.parametrize("check", contracts.CHECKS, ids=lambda c: c.__name__[6:])
 @pytest.mark.parametrize("ndim", DIMENSIONS)
 def test_the_honest_probe_passes(check, ndim):
-    with contracts.registered(Probe):
+    with harness.registered(Probe):
         check(Probe, ndim)
 
 
@@ -217,13 +217,13 @@ def test_changed_inputs_are_caught():
         return label
 
     kind = like(sample=sample, spoil=staticmethod(spoil))
-    with contracts.registered(kind), pytest.raises((AssertionError, ValueError)):
+    with harness.registered(kind), pytest.raises((AssertionError, ValueError)):
         contracts.check_untouched(kind, 3)
 
 
 def test_missing_words_are_caught():
     for kind in (NoSource, NoParameters):
-        with contracts.registered(kind), pytest.raises(AssertionError, match=r"Source|Parameters"):
+        with harness.registered(kind), pytest.raises(AssertionError, match=r"Source|Parameters"):
             contracts.check_documented(kind, 3)
 
 
@@ -267,7 +267,7 @@ def test_a_grid_that_does_not_follow_is_caught():
             start = homogeneous(np.eye(state.ndim), np.full(state.ndim, 2.0))
             return (SpatialMap(shape, (Affine(start),), regrids=False),)
 
-    with contracts.registered(Cut):
+    with harness.registered(Cut):
         plan = msa.Pipeline([Cut()], geometry="moved").plan(phantoms.sample(3), 1)
         np.testing.assert_array_equal(plan.grid.affine, phantoms.grid(3).affine)
         assert not np.array_equal(plan.exact, plan.grid.affine)

@@ -13,7 +13,7 @@ import medsataug as msa
 from medsataug import recipes, transforms
 from medsataug.maps import Affine
 from medsataug.plan import Plan
-from tests import contracts, phantoms
+from tests import harness, phantoms
 
 TURN = msa.Rotate(degrees={"z": 20})
 
@@ -75,16 +75,16 @@ def test_turns_and_crops_fold_exactly():
     ]  # fmt: skip
     apart = [t for transform in chain for t in (transform, msa.Barrier())]
     sample = phantoms.sample(3, "int16")
-    once, often = (contracts.pipeline(*c)(sample, seed=1) for c in (chain, apart))
-    contracts.assert_same(once, often)
+    once, often = (harness.pipeline(*c)(sample, seed=1) for c in (chain, apart))
+    harness.assert_same(once, often)
 
 
 def test_flipping_twice_gives_every_bit_back():
     sample = phantoms.sample(3)
     for chain in ([msa.Flip(axes="x", p=1)] * 2, [msa.Rot90(turns=[1], plane="xy")] * 4):
-        out = contracts.pipeline(*chain)(sample, seed=1)
+        out = harness.pipeline(*chain)(sample, seed=1)
         assert out.image.tobytes() == sample.image.tobytes()
-        assert contracts.pipeline(*chain).plan(sample, 1).segments == ()
+        assert harness.pipeline(*chain).plan(sample, 1).segments == ()
 
 
 @pytest.mark.parametrize("border", ["constant", "edge", "reflect"])
@@ -92,7 +92,7 @@ def test_flipping_twice_gives_every_bit_back():
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_every_way_of_resampling_is_independent_of_threads_and_of_nodata(ndim, how, border):
     chain = [msa.Scale(factor=0.4), TURN, msa.Elastic(spacing=6, magnitude=1)]
-    pipeline = contracts.pipeline(*chain, interpolation=how, border=border)
+    pipeline = harness.pipeline(*chain, interpolation=how, border=border)
     valid = phantoms.holes(ndim)
     values = phantoms.image(ndim, "int16")
     results = []
@@ -101,8 +101,8 @@ def test_every_way_of_resampling_is_independent_of_threads_and_of_nodata(ndim, h
         sample = phantoms.sample(ndim, "int16", image=values.copy(), valid=valid)
         results.append(pipeline(sample, seed=1))
         for number in (1, 3):
-            with contracts.small_blocks(number):
-                contracts.assert_same(pipeline(sample, seed=1), results[-1])
+            with harness.small_blocks(number):
+                harness.assert_same(pipeline(sample, seed=1), results[-1])
     one, two = results
     np.testing.assert_array_equal(one.valid, two.valid)
     seen = np.broadcast_to(one.valid, one.image.shape)
@@ -131,7 +131,7 @@ def test_seed_none_is_drawn_and_recorded():
     pipeline, sample = msa.Pipeline([msa.GaussianNoise(std=5)]), phantoms.sample(3)
     first, second = pipeline(sample), pipeline(sample)
     assert first.record["seed"] != second.record["seed"]
-    contracts.assert_same(pipeline(sample, seed=first.record["seed"]), first)
+    harness.assert_same(pipeline(sample, seed=first.record["seed"]), first)
     assert first.record["index"] == 0
     assert json.dumps(first.record)
 
@@ -165,7 +165,7 @@ def test_arrays_in_arrays_out():
     image, label = phantoms.image(2), phantoms.label(2)
     out = msa.Pipeline([TURN])(image=np.moveaxis(image, 0, -1), label=label, axes="YXC", seed=1)
     sample = msa.Sample(image=image, label=label, axes="CYX")
-    contracts.assert_same(msa.Pipeline([TURN])(sample, seed=1), out)
+    harness.assert_same(msa.Pipeline([TURN])(sample, seed=1), out)
     for wrong, message in (
         (lambda: TURN(), "needed"),
         (lambda: TURN(sample, image=image), "not both"),
@@ -347,7 +347,7 @@ def test_lazy_equals_in_memory_and_reads_only_what_it_needs(name, border):
         source.windows.clear()
         got = plan(lazy)
         expected = pipeline.plan(memory, seed=1, index=index)(memory)
-        contracts.assert_same(got, expected)
+        harness.assert_same(got, expected)
         if border == "constant":
             assert source.read_area() < 0.35 * np.prod(WIDE)
 
@@ -371,4 +371,4 @@ def test_patches_beyond_the_edge_of_a_lazy_raster_mirror_it():
     common = {"grid": phantoms.grid(2, WIDE), "id": "scene"}
     source = Lazy(image)
     lazy = pipeline(msa.Sample(image=source, **common), seed=1)
-    contracts.assert_same(lazy, pipeline(msa.Sample(image=image, **common), seed=1))
+    harness.assert_same(lazy, pipeline(msa.Sample(image=image, **common), seed=1))

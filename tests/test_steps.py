@@ -22,7 +22,7 @@ from medsataug.values import (
     Tile,
     Whole,
 )
-from tests import contracts, phantoms
+from tests import harness, phantoms
 
 
 def probe(make: Any, **functions: Any) -> type[Transform]:
@@ -43,11 +43,11 @@ def executed(
     kind: type[Transform], sample: Sample, partners: Any = None, **settings: Any
 ) -> Sample:
     """Result of the probe, the same after a journey through JSON."""
-    with contracts.registered(kind):
+    with harness.registered(kind):
         plan = msa.Pipeline(["probe"], **settings).plan(sample, seed=3)
         out = plan(sample, partners)
         again = Plan.from_json(plan.to_json())
-        contracts.assert_same(again(sample, partners), out)
+        harness.assert_same(again(sample, partners), out)
         assert plan.explain()
     return out
 
@@ -144,7 +144,7 @@ def test_channel_affine_mixing(dtype):
     np.testing.assert_allclose(out.image[seen], expected[seen], rtol=1e-6)
     # Later steps see the new channels; what the case's statistics were no longer counts.
     kind = probe(lambda _: (step,))
-    with contracts.registered(kind):
+    with harness.registered(kind):
         later = msa.Pipeline(["probe", msa.Brightness(offset=5, channels=("grey",))])
         got = later(sample, seed=3)
         np.testing.assert_array_equal(got.image[1], out.image[1])
@@ -178,7 +178,7 @@ def test_tile_gets_its_voxel_numbers():
     kind = probe(lambda _: (Tile("probe", ((0.0,),) * 3, key=9),), kernel=number)
     expected = np.arange(sample.image.size).reshape(sample.image.shape)
     np.testing.assert_array_equal(executed(kind, sample).image, expected)
-    with contracts.small_blocks(2):
+    with harness.small_blocks(2):
         np.testing.assert_array_equal(executed(kind, sample).image, expected)
 
 
@@ -257,7 +257,7 @@ def test_mix_brings_in_a_partner_after_its_own_plan():
     np.testing.assert_array_equal(seen, np.broadcast_to(valid[:, ::-1], seen.shape))
     expected = 0.75 * sample.image + 0.5 * phantoms.image(3)
     np.testing.assert_allclose(out.image[seen], expected[seen], rtol=1e-5)
-    with contracts.registered(kind):
+    with harness.registered(kind):
         plan = msa.Pipeline(["probe"]).plan(sample, seed=1)
         for partners, message in (
             ({}, "give it as"),
@@ -268,7 +268,7 @@ def test_mix_brings_in_a_partner_after_its_own_plan():
     small = msa.Crop(size=5)(other, seed=1)
     step = Mix("probe:half", "small", "", (0.5,))
     kind = probe(lambda _: (step,), half=half)
-    with contracts.registered(kind), pytest.raises(msa.GeometryError, match="Patch or Resize"):
+    with harness.registered(kind), pytest.raises(msa.GeometryError, match="Patch or Resize"):
         msa.Pipeline(["probe"]).plan(sample, seed=1)(sample, {"small": small})
 
 
@@ -296,7 +296,7 @@ def test_barrier_materialises():
 def test_an_unknown_step_says_to_register_it():
     kind = probe(lambda _: (LabelStep("probe:drop"),), drop=lambda label, *_: label)
     sample = phantoms.sample(2)
-    with contracts.registered(kind):
+    with harness.registered(kind):
         text = msa.Pipeline(["probe"]).plan(sample, seed=1).to_json()
     with pytest.raises(msa.ConfigError, match="register"):
         Plan.from_json(text)(sample)

@@ -143,6 +143,9 @@ def drawn_per_axis(
     given: PerAxis, draws: Draws, name: str, ndim: int, default: float
 ) -> list[tuple[int, float, str]]:
     """(axis, value, unit) for each array axis: one range for all, or one for each named axis."""
+    if isinstance(given, Range) and given.kind == "fixed":
+        value = draws.draw(name, given)  # said once, the same for all axes
+        return [(k, value, given.unit) for k in range(ndim)]
     out = []
     for k, axis in enumerate("zyx"[-ndim:]):
         if isinstance(given, dict):
