@@ -41,7 +41,8 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
     image, label, valid, segments = _read(sample, segments, plan.roles.border)
     labels = None if label is None else native(label.reshape(-1, *image.shape[1:]))
     fills = image_fills(plan.roles, sample, len(image))
-    outside = label_fill(plan.roles, sample)
+    moves = any(s.spatial is not None for s in segments)
+    outside = label_fill(plan.roles, sample) if moves else 0
     stored = image.dtype.newbyteorder("=")
     soft = sample.soft
     image_now: Array = image
@@ -70,6 +71,9 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
                                       *new_label.shape[1:])  # fmt: skip
     if image_now is image:
         image_now = image.copy()
+    # What nothing changed is copied: a result never shares memory with its input.
+    soft = soft.copy() if soft is not None and soft is sample.soft else soft
+    valid = valid.copy() if valid is not None and not moved else valid
     image_now, valid = _finished(image_now, valid, plan, sample, None if moved else image, stored)
     points = sample.points
     if points is not None:
@@ -303,12 +307,12 @@ def _finished(
         valid = ~bad if valid is None else valid & ~bad
         valid = valid[:1] if (valid == valid[:1]).all() else valid
     invalid = None if valid is None else np.broadcast_to(~valid, image.shape)
-    integers = stored.kind in "iub" and not plan.changes_unit
+    integers = stored.kind in "iu" and not plan.changes_unit
     if invalid is not None and original is None and (nodata is not None or integers):
         nothing = AIR_HU if sample.meta.get("modality") == "CT" else 0
         image[invalid] = nothing if nodata is None else nodata
     if integers and image.dtype != stored:
-        image = _integers(image, np.dtype(np.uint8) if stored.kind == "b" else stored)
+        image = _integers(image, stored)
     elif not integers and not computed:
         image = image.astype(np.float32)
     if invalid is not None:

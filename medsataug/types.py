@@ -166,7 +166,9 @@ class Sample:
         shape = tuple(self.image.shape)
         if len(shape) not in (3, 4):
             raise ConfigError(f"image: (C, Y, X) or (C, Z, Y, X) expected, got shape {shape}")
-        if self.image.dtype.kind not in "iufb":
+        if self.image.dtype.kind == "b" and isinstance(self.image, np.ndarray):
+            self.image = self.image.view(np.uint8)
+        if self.image.dtype.kind not in "iuf":
             raise ConfigError(f"image: a real numeric dtype is needed, got {self.image.dtype}")
         if self.grid.shape != shape[1:]:
             raise GeometryError(f"grid: shape {self.grid.shape}, but the image is {shape[1:]}")

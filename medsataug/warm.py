@@ -35,8 +35,9 @@ def up() -> tuple[Path, float]:
     rng = np.random.default_rng(0)
     for ndim, (image, label) in itertools.product((2, 3), zip(IMAGES, LABELS, strict=True)):
         shape = (24, 26, 28)[-ndim:]
+        stored = (rng.random((3, *shape)) * 100).astype(image)
         sample = Sample(
-            image=(rng.random((3, *shape)) * 100).astype(image),
+            image=stored,
             label=(rng.random(shape) * 3).astype(label),
             valid=rng.random((1, *shape)) > 0.1,
             axes="CZYX"[:1] + "ZYX"[-ndim:],
@@ -48,8 +49,8 @@ def up() -> tuple[Path, float]:
             for given in (sample, whole):
                 pipeline(given, seed=1)
         # Many bands, and bands stored beside one another, have a way of their own.
-        many = np.concatenate([sample.image] * 4)
-        beside = np.moveaxis(np.ascontiguousarray(np.moveaxis(sample.image, 0, -1)), -1, 0)
+        many = np.concatenate([stored] * 4)
+        beside = np.moveaxis(np.ascontiguousarray(np.moveaxis(stored, 0, -1)), -1, 0)
         bent = Pipeline([{"elastic": {"spacing": 8, "magnitude": 1}}, {"rotate": {"degrees": 9}}])
         for given in (
             sample.replace(image=many, channels=()),

@@ -197,8 +197,10 @@ class RasterSource:
         # A parent's handle stays in the dictionary untouched: its lock may have been held at the
         # fork, and closing its dataset here would deadlock in GDAL's own threads.
         handle = self._handles.setdefault(os.getpid(), _Handle())
-        with handle.lock, reading(self.path), rasterio.Env(
-            GDAL_NUM_THREADS=gdal_threads(), GDAL_CACHEMAX=CACHE_MB
+        with (
+            handle.lock,
+            reading(self.path),
+            rasterio.Env(GDAL_NUM_THREADS=gdal_threads(), GDAL_CACHEMAX=CACHE_MB),
         ):
             if handle.dataset is None:
                 handle.dataset = open_raster(self.path)

@@ -16,7 +16,8 @@ class Gamma(ValueTransform):
     """Bend the grey values: exponent > 1 darkens the middle, < 1 brightens it.
 
     y = low + (high − low) · ((x − low) / (high − low))^exponent, with the channel's least and
-    greatest value as low and high; what lies outside is kept there.
+    greatest value as low and high. The curve goes on beyond high, and beyond low as its mirror
+    image, so that nothing is clipped.
 
     Parameters
     ----------
@@ -59,6 +60,4 @@ def kernel(x, p, first, key):  # type: ignore[no-untyped-def]
     inverse = np.float32(1) / span
     for i in range(x.shape[0]):
         t = (x[i] - start) * inverse
-        t = np.float32(0) if t < 0 else t
-        t = np.float32(1) if t > 1 else t
-        x[i] = start + span * t**exponent
+        x[i] = start + span * np.copysign(abs(t) ** exponent, t)

@@ -244,15 +244,15 @@ def test_unplaced_grids_are_not_resampled(tmp_path: Path) -> None:
 
 def test_nothing_to_read(tmp_path: Path) -> None:
     for path, said in (
-        (tmp_path / "gone.nii", "there is no such file or folder"),
-        (tmp_path, "a folder without DICOM files; name the files in it"),
-        (tmp_path / "notes.txt", "of no known format"),
+        (tmp_path / "gone.nii", "there is no such file or folder; check the path"),
+        (tmp_path, f"a folder without DICOM files; name the files in it; {KNOWN}"),
+        (tmp_path / "notes.txt", f"of no known format; {KNOWN}"),
     ):
         (tmp_path / "notes.txt").write_text("hello")
         for action in (load, describe):
             with pytest.raises(FormatError) as told:
                 action(path)
-            assert str(told.value) == f"{path}: {said}; {KNOWN}"
+            assert str(told.value) == f"{path}: {said}"
     with pytest.raises(ConfigError, match="at least one path"):
         load([])
 
