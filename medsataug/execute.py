@@ -9,19 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug import __version__, threads
+from medsataug.arrays import as_float, native
 from medsataug.copying import copied
 from medsataug.errors import ConfigError
-from medsataug.facts import native
 from medsataug.io.encode import to_dtype
 from medsataug.kernels.pointwise import has_nan, round_to
-from medsataug.maps import Affine, SpatialMap, fold, input_box
+from medsataug.maps import Affine, SpatialMap, fold, homogeneous, input_box
 from medsataug.plan import Plan, Segment
-from medsataug.resample import MARGIN, as_float, resample_image
+from medsataug.resample import resample_image
 from medsataug.roles import AIR_HU, image_fills, is_raster, label_fill
 from medsataug.sweep import SLICE, CaseStatistics, Work, sweep
 from medsataug.transforms.base import channels_after
 from medsataug.types import Array, Channel, Sample, is_lazy
 from medsataug.values import Mix
+
+#: Voxels around a window that interpolation may need: two for cubic, one for rounding.
+MARGIN = 3
 
 
 def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sample:
@@ -38,29 +41,29 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
         return _partner(step, partners)
 
     segments = list(plan.segments)
-    image, label, valid, segments = _read(sample, segments, plan.roles.border)
+    image, label, valid, soft, segments = _read(sample, segments, plan.roles.border)
     labels = None if label is None else native(label.reshape(-1, *image.shape[1:]))
     fills = image_fills(plan.roles, sample, len(image))
     moves = any(s.spatial is not None for s in segments)
     outside = label_fill(plan.roles, sample) if moves else 0
     stored = image.dtype.newbyteorder("=")
-    soft = sample.soft
     image_now: Array = image
     channels: tuple[Channel, ...] = tuple(sample.channels)  # type: ignore[arg-type]
     work = Work(np.empty(0, np.float32), labels, fills, CaseStatistics(sample.facts), partner)
-    moved = floating = False
+    moved = floating = whole = False
     for segment in segments:
         if segment.spatial is not None:
             moved = True
-            image_now, valid, work.label = _moved(
-                segment.spatial, image_now, valid, work.label, work.fills, outside, plan
+            as_given = not segment.steps and segment is segments[-1]
+            image_now, valid, work.label, whole = _moved(
+                segment.spatial, image_now, valid, work.label, work.fills, outside, plan, as_given
             )
             soft = None if soft is None else _soft(segment.spatial, soft, plan)
         if segment.steps:
             fresh = segment.spatial is not None and image_now.dtype == np.float32
             work.image = _working(image_now, valid, owned=fresh or floating)
             sweep(work, segment.steps)
-            image_now, valid, floating = work.image, None, True
+            image_now, valid, floating, whole = work.image, None, True, False
             for step in segment.steps:
                 channels = channels_after(channels, step)
     if work.label is labels and labels is not None:
@@ -72,9 +75,11 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
     if image_now is image:
         image_now = image.copy()
     # What nothing changed is copied: a result never shares memory with its input.
-    soft = soft.copy() if soft is not None and soft is sample.soft else soft
+    soft = soft.copy() if soft is not None and not moved else soft
     valid = valid.copy() if valid is not None and not moved else valid
-    image_now, valid = _finished(image_now, valid, plan, sample, None if moved else image, stored)
+    image_now, valid = _finished(
+        image_now, valid, plan, sample, None if moved else image, stored, whole
+    )
     points = sample.points
     if points is not None:
         points = plan.output_positions(points)
@@ -144,25 +149,28 @@ def _meta(plan: Plan, sample: Sample) -> dict[str, Any]:
 
 def _is_turned(plan: Plan) -> bool:
     """Whether axes point elsewhere than the source's, scaling and shifting apart."""
-    linear = np.linalg.lstsq(plan.source.affine[:-1, :-1], plan.exact[:-1, :-1], rcond=None)[0]
+    source, exact = plan.source.affine[:-1, :-1], plan.exact[:-1, :-1]
+    square = source.shape[0] == source.shape[1]
+    linear = np.linalg.solve(source, exact) if square else np.linalg.pinv(source) @ exact
     off = linear - np.diag(np.diag(linear))
     return bool(np.abs(off).max() > 1e-6 * np.abs(linear).max() or np.any(np.diag(linear) < 0))
 
 
 def _read(
     sample: Sample, segments: list[Segment], border: str
-) -> tuple[Array, Array | None, NDArray[np.bool_] | None, list[Segment]]:
-    """Arrays of a sample; of a lazy one, only the window that the first segment needs."""
+) -> tuple[
+    Array, Array | None, NDArray[np.bool_] | None, NDArray[np.float32] | None, list[Segment]
+]:
+    """Arrays of a sample; of rasters and all that is lazy, the window that the plan needs."""
     shape = sample.grid.shape
     box = tuple((0, n) for n in shape)
-    lazy = is_lazy(sample.image) or is_lazy(sample.label)
+    lazy = is_lazy(sample.image) or is_lazy(sample.label) or len(shape) == 2
     first = segments[0].spatial if segments else None
     if lazy and first is not None and first.channels is None:
         box = input_box(first, shape, MARGIN)
         if border == "reflect":
             box = _mirrored(first, shape, box)
-        shift = np.eye(len(shape) + 1)
-        shift[:-1, -1] = [-start for start, _ in box]
+        shift = homogeneous(np.eye(len(shape)), -np.array([float(start) for start, _ in box]))
         # Cut at a true border the window keeps it; elsewhere it reaches beyond what is seen.
         local = SpatialMap(first.out_shape, fold((*first.parts, Affine(shift))), first.regrids)
         segments = [Segment(local, segments[0].steps), *segments[1:]]
@@ -183,7 +191,8 @@ def _read(
         )
     if valid is not None and valid.all():
         valid = None
-    return image, label, valid, segments
+    soft = None if sample.soft is None else sample.soft[(slice(None), *window)]
+    return image, label, valid, soft, segments
 
 
 def _mirrored(
@@ -215,8 +224,12 @@ def _moved(
     fills: NDArray[np.float32],
     label_fill: int,
     plan: Plan,
-) -> tuple[Array, NDArray[np.bool_] | None, Array | None]:
-    """Image, validity and label through a map; validity is NaN in the image where resampled."""
+    as_given: bool,
+) -> tuple[Array, NDArray[np.bool_] | None, Array | None, bool]:
+    """Image, validity and label through a map; validity is NaN in the image where resampled.
+
+    The last is whether no NaN is known to be there.
+    """
     if spatial.channels is None:
         border = plan.roles.border
         nodata = np.isnan(fills[0])
@@ -229,9 +242,12 @@ def _moved(
                 mask = np.ones((1, *image.shape[1:]), bool)
             mask = None if mask is None else copied(spatial, mask, not beyond, border)
             mask = None if mask is None or mask.all() else mask
-            return new, mask, None if label is None else copied(spatial, label, label_fill, border)
-    out, new_label = resample_image(spatial, image, valid, label, fills, label_fill, plan.roles)
-    return out, None, new_label
+            label = None if label is None else copied(spatial, label, label_fill, border)
+            return new, mask, label, False
+    out, new_label, whole = resample_image(
+        spatial, image, valid, label, fills, label_fill, plan.roles, as_given
+    )
+    return out, None, new_label, whole
 
 
 def _soft(spatial: SpatialMap, soft: NDArray[np.float32], plan: Plan) -> NDArray[np.float32]:
@@ -258,7 +274,7 @@ def _working(image: Array, valid: NDArray[np.bool_] | None, *, owned: bool) -> N
 
 
 def _has_nan(image: NDArray[np.float32]) -> bool:
-    flat = image.reshape(-1)
+    flat = image.ravel(order="K")
     found: list[bool] = []
     threads.run(
         lambda start: found.append(has_nan(flat[start : start + SLICE])),
@@ -271,9 +287,9 @@ def _integers(image: NDArray[np.float32], dtype: np.dtype[Any]) -> Array:
     """Round half to even and saturate; NaN becomes 0."""
     if dtype.itemsize > 2:
         return to_dtype(image, dtype)
-    limits, out = np.iinfo(dtype), np.empty(image.shape, dtype)
+    limits, out = np.iinfo(dtype), np.empty_like(image, dtype=dtype)
     low, high = np.float32(limits.min), np.float32(limits.max)
-    flat, into = image.reshape(-1), out.reshape(-1)
+    flat, into = image.ravel(order="K"), out.ravel(order="K")
 
     def work(start: int) -> None:
         part = slice(start, start + SLICE)
@@ -290,6 +306,7 @@ def _finished(
     sample: Sample,
     original: Array | None,
     stored: np.dtype[Any],
+    whole: bool,
 ) -> tuple[Array, NDArray[np.bool_] | None]:
     """Image in the dtype it leaves in, and its validity.
 
@@ -302,7 +319,7 @@ def _finished(
     if not image.dtype.isnative:
         image = image.astype(image.dtype.newbyteorder("="))
     computed = image.dtype == np.float32
-    if computed and _has_nan(image):
+    if computed and not whole and _has_nan(image):
         bad = np.isnan(image)
         valid = ~bad if valid is None else valid & ~bad
         valid = valid[:1] if (valid == valid[:1]).all() else valid

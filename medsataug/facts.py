@@ -9,11 +9,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medsataug.arrays import native
 from medsataug.types import Array, Sample, Window, is_lazy
 from medsataug.values import Where
 
@@ -220,32 +220,3 @@ class Facts:
             tuple(slice(i * TILE, min((i + 1) * TILE, n)) for i, n in zip(at, shape, strict=True))
             for at in chosen
         ]
-
-
-def native(array: Array) -> Array:
-    """C-contiguous, native-endian form of an array; the array itself where it is already."""
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    if array.dtype == np.float16:
-        array = array.astype(np.float32)
-    if array.dtype == np.bool_:
-        array = array.view(np.uint8)
-    return np.asarray(writable(np.ascontiguousarray(array)))
-
-
-class _Plain:
-    """Hand over an array's memory without its read-only mark."""
-
-    def __init__(self, array: Any) -> None:
-        self.keep = array
-        interface = dict(array.__array_interface__)
-        interface["data"] = (interface["data"][0], False)
-        self.__array_interface__ = interface
-
-
-def writable(array: Any) -> Any:
-    """View that compiled kernels take without being compiled once more for read-only memory.
-
-    Kernels never write to their sources.
-    """
-    return array if array.flags.writeable else np.asarray(_Plain(array))

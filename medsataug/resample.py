@@ -12,47 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug import threads
+from medsataug.arrays import as_float, kernel_source, native
 from medsataug.blocks import Block, Positions
-from medsataug.errors import ConfigError
-from medsataug.facts import native
-from medsataug.kernels import bands, gather, positions, vote
-from medsataug.maps import SpatialMap, input_box
-from medsataug.roles import Roles
+from medsataug.interleaved import Interleaved
+from medsataug.kernels import gather, positions, vote
+from medsataug.maps import SpatialMap
+from medsataug.roles import BORDERS, Roles
 from medsataug.types import Array
 
-#: Bands from which a raster is interleaved before it is resampled.
-MANY = 4
-#: Voxels around a window that interpolation may need: two for cubic, one for rounding.
-MARGIN = 3
-BORDERS = {"constant": gather.CONSTANT, "edge": gather.EDGE, "reflect": gather.REFLECT}
-#: Source types the kernels read as they are.
-NATIVE = ("float32", "uint8", "int16", "uint16")
 _LINEAR = {2: gather.linear_2d, 3: gather.linear_3d}
 _CUBIC = {2: gather.cubic_2d, 3: gather.cubic_3d}
 _MASKED = {2: gather.masked_2d, 3: gather.masked_3d}
 _VOTE = {2: vote.vote_2d, 3: vote.vote_3d}
 _NEAREST = {2: vote.nearest_2d, 3: vote.nearest_3d}
-
-
-def kernel_source(channel: Array) -> Array:
-    """Channel as kernels read it.
-
-    Raises
-    ------
-    ConfigError
-        For integers that float32 cannot hold.
-    """
-    array = native(channel)
-    if array.dtype.name in NATIVE:
-        return array
-    if array.dtype.kind in "iu" and array.dtype.itemsize > 2 and array.size:
-        largest = max(abs(int(array.min())), abs(int(array.max())))
-        if largest > 2**24:
-            raise ConfigError(
-                f"image: {array.dtype} values up to {largest} do not fit the 24 bits that are "
-                "interpolated exactly; rescale them, or pass them as a label if they are one"
-            )
-    return array.astype(np.float32)
 
 
 def resample_image(
@@ -63,7 +35,8 @@ def resample_image(
     fills: NDArray[np.float32],
     label_fill: int,
     roles: Roles,
-) -> tuple[NDArray[np.float32], Array | None]:
+    as_given: bool = False,
+) -> tuple[NDArray[np.float32], Array | None, bool]:
     """Carry image and label through ``spatial``.
 
     Parameters
@@ -73,30 +46,34 @@ def resample_image(
     label : (L, [Z,] Y, X) integer array, or None
     fills : (C,) float32
         Value beyond the border; NaN is nodata.
+    as_given : bool
+        Whether interleaved memory gives interleaved memory; else the result is C-contiguous.
 
     Returns
     -------
     image : (C, *out_shape) float32, NaN where there is no data
     label : (L, *out_shape) of the label's dtype, or None
+    whole : bool
+        Whether it is known already that the image has no NaN.
     """
     positions_of = Positions(spatial, image.shape[1:], roles.antialias)
     moving = range(len(image)) if spatial.channels is None else spatial.channels
-    out = np.empty((len(image), *spatial.out_shape), np.float32)
-    for c in set(range(len(image))) - set(moving):
-        out[c] = as_float(image[c], None if valid is None else valid[min(c, len(valid) - 1)])
-    together = _bands_job(spatial, image, valid, fills, roles, out)
-    jobs: list[Callable[[Block], None]] = [together] if together is not None else [
-        _channel_job(image[c], valid, c, fills[c], roles, out[c]) for c in moving
-    ]  # fmt: skip
-    new_label = None
-    if label is not None:
-        new_label = label if spatial.channels is not None else np.empty(
-            (len(label), *spatial.out_shape), label.dtype
-        )  # fmt: skip
-        if spatial.channels is None:
-            jobs += [
-                _label_job(label[i], label_fill, roles, new_label[i]) for i in range(len(label))
-            ]
+    jobs: list[Callable[[Block], None]]
+    together = Interleaved.of(spatial, image, valid, fills, roles)
+    if together is not None:
+        planar = not as_given or positions_of.owner > 1
+        out = together.output(spatial.out_shape, planar=planar)
+        jobs = [together.fill]
+    else:
+        out = np.empty((len(image), *spatial.out_shape), np.float32)
+        for c in set(range(len(image))) - set(moving):
+            out[c] = as_float(image[c], None if valid is None else valid[min(c, len(valid) - 1)])
+        jobs = [_channel_job(image[c], valid, c, fills[c], roles, out[c]) for c in moving]
+    new_label = label
+    if label is not None and spatial.channels is None:
+        new_label = np.empty((len(label), *spatial.out_shape), label.dtype)
+        for layer, into in zip(label, new_label, strict=True):
+            jobs.append(_label_job(layer, label_fill, roles, into))
 
     def work(at: tuple[int, int, int]) -> None:
         block = positions_of.block(*at)
@@ -104,70 +81,7 @@ def resample_image(
             job(block)
 
     threads.run(work, positions_of.blocks)
-    return out, new_label
-
-
-def _bands_job(
-    spatial: SpatialMap,
-    image: Array,
-    valid: Array | None,
-    fills: NDArray[np.float32],
-    roles: Roles,
-    out: Array,
-) -> Callable[[Block], None] | None:
-    """Return what fills all channels at once from interleaved ones; None where that pays not.
-
-    Interleaved input is taken as it is. A raster of `MANY` bands or more is interleaved first,
-    as far as the map reaches.
-    """
-    if roles.interpolation != "linear" or spatial.channels is not None or len(image) < 2:
-        return None
-    last, shape = np.moveaxis(image, 0, -1), image.shape[1:]
-    box = tuple((0, n) for n in shape)
-    if last.flags.c_contiguous and valid is None:
-        src = kernel_source(last)
-    elif len(shape) == 2 and len(image) >= MANY:
-        box = input_box(spatial, shape, MARGIN) if roles.border == "constant" else box
-        src = _interleaved(image, valid, box)
-    else:
-        return None
-    kernel = bands.linear_bands_2d if len(shape) == 2 else bands.linear_bands_3d
-    origin = np.array([start for start, _ in box], dtype=np.int64)
-    flat, border = out.reshape(len(out), -1), BORDERS[roles.border]
-
-    def job(block: Block) -> None:
-        if block.owner == 1:
-            kernel(src, origin, block.idx, block.frac, border, fills, flat, block.start)
-            return
-        fine = np.empty((len(out), block.idx.shape[1]), np.float32)
-        kernel(src, origin, block.idx, block.frac, border, fills, fine, 0)
-        for channel, into in zip(fine, flat, strict=True):
-            positions.mean_of(channel, block.owner, into[block.start : block.stop])
-
-    return job
-
-
-def _interleaved(image: Array, valid: Array | None, box: tuple[tuple[int, int], ...]) -> Array:
-    """(Y, X, C) copy of a box of (C, Y, X) channels; float32 with NaN where there is no data."""
-    window = tuple(slice(*span) for span in box)
-    part = image[(slice(None), *window)]
-    plain = valid is None and part.dtype.name in NATIVE
-    out = np.empty(
-        (*part.shape[1:], len(part)), part.dtype.newbyteorder("=") if plain else np.float32
-    )
-    mask = None if valid is None else valid[(slice(None), *window)]
-    if part.dtype.name not in NATIVE:
-        part = np.stack([kernel_source(c) for c in part])
-
-    def work(y: int) -> None:
-        rows = slice(y, y + 64)
-        for c in range(len(part)):
-            out[rows, :, c] = part[c, rows]
-            if mask is not None:
-                out[rows, :, c][~mask[min(c, len(mask) - 1), rows]] = np.nan
-
-    threads.run(work, range(0, out.shape[0], 64))
-    return out
+    return out, new_label, together is not None and not together.nan
 
 
 def _channel_job(
@@ -240,11 +154,3 @@ def _label_job(label: Array, fill: int, roles: Roles, out: Array) -> Callable[[B
             )
 
     return job
-
-
-def as_float(channel: Array, valid: Array | None) -> NDArray[np.float32]:
-    """Float32 copy of a channel, NaN where it is not valid."""
-    out = kernel_source(channel).astype(np.float32)
-    if valid is not None:
-        out[~valid.astype(bool)] = np.nan  # kernels read masks as uint8
-    return out

@@ -11,6 +11,8 @@ from medsataug.errors import ConfigError
 from medsataug.grid import MM, RAS_MM
 from medsataug.types import Sample
 
+#: Borders, as kernels number them.
+BORDERS = {"constant": 0, "edge": 1, "reflect": 2}
 #: HU of air, which surrounds a CT.
 AIR_HU = -1000.0
 #: Label value of what lies outside a raster, where the file states no nodata.

@@ -54,10 +54,10 @@ def test_a_label_that_goes_another_way_is_caught(monkeypatch, ndim):
     right = resample.resample_image
 
     def wrong(spatial, image, valid, label, *rest):
-        out, _ = right(spatial, image, valid, label, *rest)
-        _, late = right(harness.shifted(spatial, lambda m: m + 3 * _last_column(m)), image,
-                        valid, label, *rest)  # fmt: skip
-        return out, late
+        out, _, whole = right(spatial, image, valid, label, *rest)
+        late = right(harness.shifted(spatial, lambda m: m + 3 * _last_column(m)), image,
+                     valid, label, *rest)[1]  # fmt: skip
+        return out, late, whole
 
     monkeypatch.setattr(execute, "resample_image", wrong)
     with pytest.raises(AssertionError):

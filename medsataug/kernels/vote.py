@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medsataug.kernels.gather import border, pair
+from medsataug.kernels.gather import border, near, pair
 from medsataug.kernels.jit import inline, kernel
 
 _ONE = np.uint32(1)
@@ -80,9 +80,12 @@ def vote_3d(src, idx, frac, nx, inside, mode, fill, owner, out):
     for q in range(out.shape[0]):
         if owner == 1:
             z, y, x = idx[0, q], idx[1, q], idx[2, q]
-            near = pair(z, n0) and pair(y, n1) and pair(x, n2)
-            if near and _one_label_3d(src, z, y, x):
-                out[q] = src[z, y, x]
+            if pair(z, n0) and pair(y, n1) and pair(x, n2):
+                if _one_label_3d(src, z, y, x):
+                    out[q] = src[z, y, x]
+                    continue
+            elif mode == 0 and not (near(z, n0) and near(y, n1) and near(x, n2)):
+                out[q] = fill
                 continue
         count = 0
         for j in range(q * owner, (q + 1) * owner):
@@ -107,11 +110,21 @@ def vote_3d(src, idx, frac, nx, inside, mode, fill, owner, out):
 
 
 @inline
-def _one_label_2d(src, y, x):
-    y, x = np.uint32(y), np.uint32(x)
-    j, i = y + _ONE, x + _ONE
-    first = src[y, x]
-    return (src[y, i] == first) & (src[j, x] == first) & (src[j, i] == first)
+def _of_four(a, b, c, d, wa, wb, wc, wd):
+    """Label with most votes of four corners, the smallest of equals; without any memory."""
+    zero = np.int64(0)
+    ab, ac, ad, bc, bd, cd = a == b, a == c, a == d, b == c, b == d, c == d
+    best, most = a, wa + (wb if ab else zero) + (wc if ac else zero) + (wd if ad else zero)
+    votes = wb + (wa if ab else zero) + (wc if bc else zero) + (wd if bd else zero)
+    if votes > most or (votes == most and b < best):
+        best, most = b, votes
+    votes = wc + (wa if ac else zero) + (wb if bc else zero) + (wd if cd else zero)
+    if votes > most or (votes == most and c < best):
+        best, most = c, votes
+    votes = wd + (wa if ad else zero) + (wb if bd else zero) + (wc if cd else zero)
+    if votes > most or (votes == most and d < best):
+        best = d
+    return best
 
 
 @kernel
@@ -124,8 +137,19 @@ def vote_2d(src, idx, frac, nx, inside, mode, fill, owner, out):
     for q in range(out.shape[0]):
         if owner == 1:
             y, x = idx[0, q], idx[1, q]
-            if pair(y, n0) and pair(x, n1) and _one_label_2d(src, y, x):
-                out[q] = src[y, x]
+            if pair(y, n0) and pair(x, n1):
+                y, x = np.uint32(y), np.uint32(x)
+                a, b = src[y, x], src[y, x + _ONE]
+                c, d = src[y + _ONE, x], src[y + _ONE, x + _ONE]
+                if (a == b) & (a == c) & (a == d):
+                    out[q] = a
+                    continue
+                fy, fx = _upper(frac[0, q], unit), _upper(frac[1, q], unit)
+                gy, gx = unit - fy, unit - fx
+                out[q] = _of_four(a, b, c, d, gy * gx, gy * fx, fy * gx, fy * fx)
+                continue
+            elif mode == 0 and not (near(y, n0) and near(x, n1)):
+                out[q] = fill
                 continue
         count = 0
         for j in range(q * owner, (q + 1) * owner):

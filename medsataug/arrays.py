@@ -1,0 +1,72 @@
+"""Arrays as compiled kernels take them: each other form would silently be compiled once more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsataug.errors import ConfigError
+from medsataug.types import Array
+
+#: Image types the kernels read as they are.
+NATIVE = ("float32", "uint8", "int16", "uint16")
+
+
+def native(array: Array) -> Array:
+    """C-contiguous, native-endian form of an array; the array itself where it is already."""
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
+    if array.dtype == np.bool_:
+        array = array.view(np.uint8)
+    return np.asarray(writable(np.ascontiguousarray(array)))
+
+
+class _Plain:
+    """Hand over an array's memory without its read-only mark."""
+
+    def __init__(self, array: Any) -> None:
+        self.keep = array
+        interface = dict(array.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__ = interface
+
+
+def writable(array: Any) -> Any:
+    """View that compiled kernels take without being compiled once more for read-only memory.
+
+    Kernels never write to their sources.
+    """
+    return array if array.flags.writeable else np.asarray(_Plain(array))
+
+
+def kernel_source(channel: Array) -> Array:
+    """Channel as kernels read it.
+
+    Raises
+    ------
+    ConfigError
+        For integers that float32 cannot hold.
+    """
+    array = native(channel)
+    if array.dtype.name in NATIVE:
+        return array
+    if array.dtype.kind in "iu" and array.dtype.itemsize > 2 and array.size:
+        largest = max(abs(int(array.min())), abs(int(array.max())))
+        if largest > 2**24:
+            raise ConfigError(
+                f"image: {array.dtype} values up to {largest} do not fit the 24 bits that are "
+                "interpolated exactly; rescale them, or pass them as a label if they are one"
+            )
+    return array.astype(np.float32)
+
+
+def as_float(channel: Array, valid: Array | None) -> NDArray[np.float32]:
+    """Float32 copy of a channel, NaN where it is not valid."""
+    out = kernel_source(channel).astype(np.float32)
+    if valid is not None:
+        out[~valid.astype(bool)] = np.nan  # kernels read masks as uint8
+    return out
