@@ -24,11 +24,24 @@ def _weights(u, cells, w):
     return i
 
 
+@inline
+def _reach(row):
+    """Greatest square of (N, n) ``row``: the spline lies in its convex hull and stays below."""
+    most = 0.0
+    for k in range(row.shape[1]):
+        square = 0.0
+        for d in range(row.shape[0]):
+            square += row[d, k] * row[d, k]
+        most = max(most, square)
+    return most
+
+
 @kernel
 def peak_3d(c, size, uz, uy, ux, out):
     """Greatest Σ (size · D)² of (3, …) controls over lattice coordinates uz × uy × ux.
 
-    ``out`` (4,) takes it and the lattice coordinates where it is.
+    ``out`` (4,) takes it and the lattice coordinates where it is. Rows that cannot reach what is
+    known already are passed over, which are nearly all.
     """
     n1, n2 = c.shape[2], c.shape[3]
     w, cells, along = np.empty(4), np.empty(ux.shape[0], np.int64), np.empty((ux.shape[0], 4))
@@ -57,6 +70,8 @@ def peak_3d(c, size, uz, uy, ux, out):
                         + w[2] * plane[d, i1 + 2, k]
                         + w[3] * plane[d, i1 + 3, k]
                     )
+            if _reach(row) <= best:
+                continue
             for e in range(ux.shape[0]):
                 i2 = cells[e]
                 square = 0.0
@@ -91,6 +106,8 @@ def peak_2d(c, size, uy, ux, out):
                     + w[2] * c[d, i0 + 2, k]
                     + w[3] * c[d, i0 + 3, k]
                 ) * size[d]
+        if _reach(row) <= best:
+            continue
         for e in range(ux.shape[0]):
             i1 = _weights(ux[e], n1 - 3, w)
             square = 0.0
