@@ -64,7 +64,7 @@ def affine_2d(m, y0, nx, shape, idx, frac, inside):
 
 
 @inline
-def _basis(u, cells):
+def basis(u, cells):
     """Cell of lattice coordinate ``u`` and its four cubic B-spline weights.
 
     Beyond the lattice the displacement continues as at its edge.
@@ -118,7 +118,7 @@ def lattice_3d(c, scale, offset, m, linear, z, y0, nx, shape, idx, frac, inside)
     n1, n2 = c.shape[2], c.shape[3]
     cell, stop, t = np.empty(nx, np.int64), np.empty(nx, np.int64), np.empty(nx)
     _cells(scale[2], offset[2], n2 - 3, cell, stop, t)
-    i0, w = _basis(scale[0] * z + offset[0], c.shape[1] - 3)
+    i0, w = basis(scale[0] * z + offset[0], c.shape[1] - 3)
     plane = np.zeros((3, n1, n2))
     for d in range(3):
         for b in range(n1):
@@ -132,7 +132,7 @@ def lattice_3d(c, scale, offset, m, linear, z, y0, nx, shape, idx, frac, inside)
     row, e, bend = np.empty((3, n2)), np.empty((3, n2)), np.empty((3, nx))
     for r in range(inside.shape[0]):
         y = y0 + r
-        i1, w = _basis(scale[1] * y + offset[1], n1 - 3)
+        i1, w = basis(scale[1] * y + offset[1], n1 - 3)
         for d in range(3):
             for j in range(n2):
                 row[d, j] = (
@@ -176,7 +176,7 @@ def lattice_2d(c, scale, offset, m, linear, y0, nx, shape, idx, frac, inside):
     row, e, bend = np.empty((2, n1)), np.empty((2, n1)), np.empty((2, nx))
     for r in range(inside.shape[0]):
         y = y0 + r
-        i0, w = _basis(scale[0] * y + offset[0], c.shape[1] - 3)
+        i0, w = basis(scale[0] * y + offset[0], c.shape[1] - 3)
         for d in range(2):
             for j in range(n1):
                 row[d, j] = (
@@ -253,9 +253,9 @@ def displace_3d(c, origin, spacing, pos):
     flat = c.reshape((3, c.shape[1] * c.shape[2] * c.shape[3])).astype(np.float64)
     z, y, x = flat[0], flat[1], flat[2]
     for j in range(pos.shape[1]):
-        i0, w0 = _basis((pos[0, j] - origin[0]) / spacing[0], n0)
-        i1, w1 = _basis((pos[1, j] - origin[1]) / spacing[1], n1)
-        i2, w2 = _basis((pos[2, j] - origin[2]) / spacing[2], n2)
+        i0, w0 = basis((pos[0, j] - origin[0]) / spacing[0], n0)
+        i1, w1 = basis((pos[1, j] - origin[1]) / spacing[1], n1)
+        i2, w2 = basis((pos[2, j] - origin[2]) / spacing[2], n2)
         dz, dy, dx = 0.0, 0.0, 0.0
         for a in range(4):
             for b in range(4):
@@ -276,8 +276,8 @@ def displace_2d(c, origin, spacing, pos):
     flat = c.reshape((2, c.shape[1] * c.shape[2])).astype(np.float64)
     y, x = flat[0], flat[1]
     for j in range(pos.shape[1]):
-        i0, w0 = _basis((pos[0, j] - origin[0]) / spacing[0], n0)
-        i1, w1 = _basis((pos[1, j] - origin[1]) / spacing[1], n1)
+        i0, w0 = basis((pos[0, j] - origin[0]) / spacing[0], n0)
+        i1, w1 = basis((pos[1, j] - origin[1]) / spacing[1], n1)
         dy, dx = 0.0, 0.0
         for a in range(4):
             at = np.uint64((i0 + a) * c.shape[2] + i1)

@@ -5,23 +5,10 @@ Source: tensor-product cubic B-splines, Rueckert et al., IEEE TMI 18 (1999), equ
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from medsataug.kernels.coords import displace_2d, displace_3d
+from medsataug.kernels.coords import basis, displace_2d, displace_3d
 from medsataug.kernels.jit import inline, kernel
-
-
-@inline
-def _weights(u, cells, w):
-    i = int(min(max(math.floor(u), 0.0), cells - 1.0))
-    t = min(max(u - i, 0.0), 1.0)
-    w[0] = (1 - t) ** 3 / 6
-    w[1] = (3 * t**3 - 6 * t**2 + 4) / 6
-    w[2] = (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6
-    w[3] = t**3 / 6
-    return i
 
 
 @inline
@@ -44,13 +31,13 @@ def peak_3d(c, size, uz, uy, ux, out):
     known already are passed over, which are nearly all.
     """
     n1, n2 = c.shape[2], c.shape[3]
-    w, cells, along = np.empty(4), np.empty(ux.shape[0], np.int64), np.empty((ux.shape[0], 4))
+    cells, along = np.empty(ux.shape[0], np.int64), np.empty((ux.shape[0], 4))
     for e in range(ux.shape[0]):
-        cells[e] = _weights(ux[e], n2 - 3, along[e])
+        cells[e], (along[e, 0], along[e, 1], along[e, 2], along[e, 3]) = basis(ux[e], n2 - 3)
     plane, row = np.empty((3, n1, n2)), np.empty((3, n2))
     best = -1.0
     for a in range(uz.shape[0]):
-        i0 = _weights(uz[a], c.shape[1] - 3, w)
+        i0, w = basis(uz[a], c.shape[1] - 3)
         for d in range(3):
             for j in range(n1):
                 for k in range(n2):
@@ -61,7 +48,7 @@ def peak_3d(c, size, uz, uy, ux, out):
                         + w[3] * c[d, i0 + 3, j, k]
                     ) * size[d]
         for b in range(uy.shape[0]):
-            i1 = _weights(uy[b], n1 - 3, w)
+            i1, w = basis(uy[b], n1 - 3)
             for d in range(3):
                 for k in range(n2):
                     row[d, k] = (
@@ -93,11 +80,10 @@ def peak_3d(c, size, uz, uy, ux, out):
 def peak_2d(c, size, uy, ux, out):
     """`peak_3d` for (2, …) controls; ``out`` is (3,)."""
     n1 = c.shape[2]
-    w = np.empty(4)
     row = np.empty((2, n1))
     best = -1.0
     for b in range(uy.shape[0]):
-        i0 = _weights(uy[b], c.shape[1] - 3, w)
+        i0, w = basis(uy[b], c.shape[1] - 3)
         for d in range(2):
             for k in range(n1):
                 row[d, k] = (
@@ -109,7 +95,7 @@ def peak_2d(c, size, uy, ux, out):
         if _reach(row) <= best:
             continue
         for e in range(ux.shape[0]):
-            i1 = _weights(ux[e], n1 - 3, w)
+            i1, w = basis(ux[e], n1 - 3)
             square = 0.0
             for d in range(2):
                 v = (
