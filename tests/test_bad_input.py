@@ -227,6 +227,11 @@ LATE = {
     "- patch: {size: [8, 8]}": (
         "transforms[0] Patch.size: [8, 8] has 2 numbers, the image has 3 axes (z, y, x)"
     ),
+    "- patch: {size: 8, foreground: 0.5}": (
+        "transforms[0] Patch.foreground: 0.5, but there is no label (background and ignored "
+        "values apart); give a label with a class, set foreground to 0, or set empty: random to "
+        "cut such cases anywhere"
+    ),
     "- patch: {size: 0}": "transforms[0] Patch.size: [0, 0, 0]; 1 or more expected",
     "- elastic: {spacing: 4, magnitude: 40}": "transforms[0] Elastic.magnitude: 40",
 }

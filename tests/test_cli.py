@@ -149,7 +149,7 @@ def test_explain_says_what_will_happen(case: Case) -> None:
 
 def test_explain_says_that_there_is_no_foreground(case: Case, tmp_path: Path) -> None:
     recipe = tmp_path / "patch.yaml"
-    recipe.write_text("- patch: {size: 8, foreground: 1}\n")
+    recipe.write_text("- patch: {size: 8, foreground: 1, empty: random}\n")
     empty = write_nifti(tmp_path / "empty.nii.gz", np.zeros((20, 18, 12), np.uint8))
     said = call("explain", case[0], "-l", empty, "-r", recipe)
     assert (said.code, "around class none is labelled" in said.out) == (0, True)

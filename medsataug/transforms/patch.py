@@ -20,8 +20,9 @@ class Patch(Transform):
         Voxels along (z, y, x).
     foreground : float
         Probability that the patch is centred on a voxel of a class: first a class is drawn among
-        those present (background and ignored values apart), then one of its voxels. A case
-        without any falls back to ``mode`` and says so in the plan.
+        those present (background and ignored values apart), then one of its voxels.
+    empty : {"refuse", "random"}
+        Whether a case without any such voxel is an error, or is cut as ``mode`` says.
     mode : {"random", "center"}
         Where the patch lies that is cut around no class.
     pad : bool
@@ -35,6 +36,7 @@ class Patch(Transform):
 
     size: int | tuple[int, ...]
     foreground: Probability = 0.0
+    empty: Literal["refuse", "random"] = "refuse"
     mode: Literal["random", "center"] = "random"
     pad: bool = True
 
@@ -54,22 +56,33 @@ class Patch(Transform):
         start = room // 2 if self.mode == "center" else np.floor(at * (room + 1)).astype(int)
         wants = draws.uniform() < self.foreground
         which, voxel = draws.uniform(), draws.uniform()
-        if wants:
-            ignored = {0, *state.ignore}
-            classes = sorted(c for c in state.facts.classes if c not in ignored)
-            if classes:
-                chosen = classes[min(int(which * len(classes)), len(classes) - 1)]
-                places = state.facts.places(chosen)
-                place = places[min(int(voxel * len(places)), len(places) - 1)]
-                seen = state.seen(place[None].astype(np.float64))[0]
-                if np.all(np.isfinite(seen)):
-                    start = np.floor(seen + 0.5).astype(int) - size // 2
-                draws.note("around class", str(chosen))
-            else:
-                draws.note("around class", "none is labelled")
+        classes = self._classes(state) if self.foreground else []
+        if wants and classes:
+            chosen = classes[min(int(which * len(classes)), len(classes) - 1)]
+            places = state.facts.places(chosen)
+            place = places[min(int(voxel * len(places)), len(places) - 1)]
+            seen = state.seen(place[None].astype(np.float64))[0]
+            if np.all(np.isfinite(seen)):
+                start = np.floor(seen + 0.5).astype(int) - size // 2
+            draws.note("around class", str(chosen))
+        elif wants:
+            draws.note("around class", "none is labelled")
         # Inside the frame where the patch fits; where it does not, the frame is in its middle.
         start = np.where(room >= 0, np.clip(start, 0, np.maximum(room, 0)), -(-room // 2))
         draws.note("start", str(start.tolist()))
         if np.array_equal(size, shape):
             return ()
         return (window(tuple(size.tolist()), tuple(start.tolist())),)
+
+    def _classes(self, state: State) -> list[int]:
+        """Label values a patch may be centred on; whether there are any is no matter of chance."""
+        ignored = {0, *state.ignore}
+        classes = sorted(c for c in state.facts.classes if c not in ignored)
+        if not classes and self.empty == "refuse":
+            what = "no voxel is labelled" if state.has_label else "there is no label"
+            raise ConfigError(
+                f"Patch.foreground: {self.foreground:g}, but {what} (background and ignored values "
+                "apart); give a label with a class, set foreground to 0, or set empty: random to "
+                "cut such cases anywhere"
+            )
+        return classes

@@ -189,10 +189,13 @@ def test_patch_larger_than_the_volume():
 def test_patch_without_foreground_says_so():
     bare = phantoms.sample(3, label=np.zeros(phantoms.SHAPES[3], np.uint8))
     for sample in (bare, phantoms.sample(3, label=None)):
-        plan = msa.Pipeline([msa.Patch(size=5, foreground=1)]).plan(sample, 1)
+        plan = msa.Pipeline([msa.Patch(size=5, foreground=1, empty="random")]).plan(sample, 1)
         assert "none is labelled" in plan.explain()
+        for chance in (1, 0.001):
+            with pytest.raises(msa.ConfigError, match="Patch.foreground.*empty: random"):
+                msa.Patch(size=5, foreground=chance)(sample, seed=1)
         assert plan(sample).image.shape[1:] == (5, 5, 5)
     # Ignored values are no class to look for.
     only = phantoms.sample(2, label=np.full(phantoms.SHAPES[2], 255, np.uint8))
-    plan = msa.Pipeline([msa.Patch(size=5, foreground=1)]).plan(only, 1)
+    plan = msa.Pipeline([msa.Patch(size=5, foreground=1, empty="random")]).plan(only, 1)
     assert "none is labelled" in plan.explain()
