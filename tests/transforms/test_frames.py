@@ -192,7 +192,7 @@ def test_patch_without_foreground_says_so():
         plan = msa.Pipeline([msa.Patch(size=5, foreground=1, empty="random")]).plan(sample, 1)
         assert "none is labelled" in plan.explain()
         for chance in (1, 0.001):
-            with pytest.raises(msa.ConfigError, match="Patch.foreground.*empty: random"):
+            with pytest.raises(msa.ConfigError, match=r"Patch.foreground.*empty: random"):
                 msa.Patch(size=5, foreground=chance)(sample, seed=1)
         assert plan(sample).image.shape[1:] == (5, 5, 5)
     # Ignored values are no class to look for.
