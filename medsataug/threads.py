@@ -41,13 +41,27 @@ def count() -> int:
 
 
 def run(work: Callable[[Any], object], parts: Iterable[Any]) -> None:
-    """Call ``work`` with each of ``parts``, on all threads."""
+    """Call ``work`` with each of ``parts``, on all threads; this one takes its share."""
     items, number = list(parts), count()
-    if number == 1 or len(items) < 2:
+    number = min(number, len(items))
+    if number < 2:
         for item in items:
             work(item)
         return
     key = (os.getpid(), number)
     if key not in _pools:
-        _pools[key] = ThreadPoolExecutor(number, thread_name_prefix="medsataug")
-    list(_pools[key].map(work, items))
+        _pools[key] = ThreadPoolExecutor(number - 1, thread_name_prefix="medsataug")
+    # All take from one iterator, whose next() is atomic: a task for each part would cost more
+    # than many parts do.
+    shared = iter(items)
+
+    def share() -> None:
+        for item in shared:
+            work(item)
+
+    others = [_pools[key].submit(share) for _ in range(number - 1)]
+    try:
+        share()
+    finally:
+        for other in others:
+            other.result()
