@@ -43,8 +43,8 @@ def writable(array: Any) -> Any:
     return array if array.flags.writeable else np.asarray(_Plain(array))
 
 
-def kernel_source(channel: Array) -> Array:
-    """Channel as kernels read it.
+def kernel_source(channel: Array, valid: Array | None = None) -> Array:
+    """Channel as kernels read it; what is not ``valid`` may hold anything.
 
     Raises
     ------
@@ -54,19 +54,21 @@ def kernel_source(channel: Array) -> Array:
     array = native(channel)
     if array.dtype.name in NATIVE:
         return array
-    if array.dtype.kind in "iu" and array.dtype.itemsize > 2 and array.size:
-        largest = max(abs(int(array.min())), abs(int(array.max())))
+    known = array if valid is None else array[valid.astype(bool)]  # kernels have masks as uint8
+    if array.dtype.kind in "iu" and array.dtype.itemsize > 2 and known.size:
+        largest = max(abs(int(known.min())), abs(int(known.max())))
         if largest > 2**24:
             raise ConfigError(
                 f"image: {array.dtype} values up to {largest} do not fit the 24 bits that are "
                 "interpolated exactly; rescale them, or pass them as a label if they are one"
             )
-    return array.astype(np.float32)
+    with np.errstate(over="ignore"):  # a float64 nodata value
+        return array.astype(np.float32)
 
 
 def as_float(channel: Array, valid: Array | None) -> NDArray[np.float32]:
     """Float32 copy of a channel, NaN where it is not valid."""
-    out = kernel_source(channel).astype(np.float32)
+    out = kernel_source(channel, valid).astype(np.float32)
     if valid is not None:
-        out[~valid.astype(bool)] = np.nan  # kernels read masks as uint8
+        out[~valid.astype(bool)] = np.nan
     return out

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medsataug.errors import ConfigError
 from medsataug.kernels import coords, positions
 from medsataug.maps import Affine, Displacement, SpatialMap, shrink_factors
 from medsataug.types import Array
 
 #: Voxels of a block: its positions (24 bytes each) stay in the second-level cache.
 BLOCK = 2**14
+#: Positions of one row, sub-positions included, that are held at once.
+MOST = 2**22
 _DISPLACE = {2: coords.displace_2d, 3: coords.displace_3d}
 
 
@@ -44,7 +47,13 @@ class Positions:
         self.shape = np.asarray(shape, dtype=np.int64)
         factors = shrink_factors(spatial) if antialias else (1,) * self.ndim
         self.factors = np.asarray(factors, dtype=np.int64)
-        self.owner = int(np.prod(factors))
+        self.owner = int(np.prod(factors, dtype=object))
+        if self.owner * self.out_shape[-1] > MOST:
+            raise ConfigError(
+                f"shrinking by {' x '.join(map(str, factors))} would average {self.owner} "
+                f"positions a voxel, {self.owner * self.out_shape[-1]} a row (at most {MOST}); "
+                "shrink less, in two steps with a Barrier between, or set antialias: false"
+            )
         self._parts = spatial.parts
         self._fill = self._choose()
         self._buffers = threading.local()

@@ -42,7 +42,7 @@ def copied(spatial: SpatialMap, array: Array, fill: Any, border: str) -> Array |
         return _bordered(array, axes, signs, offsets, spatial.out_shape, border).transpose(turned)
     part = array[(slice(None), *takes)].transpose(turned)
     if whole:
-        return np.ascontiguousarray(part) if part.base is not None else part.copy()
+        return part.copy(order="C")
     out = np.empty((len(array), *spatial.out_shape), array.dtype)
     fills = np.broadcast_to(fill, (len(array),))
     for into, value, source in zip(out, fills, part, strict=True):

@@ -46,6 +46,10 @@ class Draws:
         """Return a stream of its own, for a transform within this one."""
         return Draws(*self.parts[:-1], f"{self.parts[-1]}/{name}")
 
+    def keyed(self, key: str) -> Draws:
+        """Return the stream of a transform with a key of its own, wherever it stands."""
+        return Draws(*self.parts[:-1], key)
+
     def words(self, count: int) -> NDArray[np.uint32]:
         """(count,) 32-bit words that no other call gets."""
         out = np.empty(count, np.uint32)

@@ -12,7 +12,7 @@ from medsataug import __version__, threads
 from medsataug.arrays import as_float, native
 from medsataug.copying import copied
 from medsataug.errors import ConfigError
-from medsataug.io.encode import to_dtype
+from medsataug.io.encode import nodata_for, nudge, to_dtype
 from medsataug.kernels.pointwise import has_nan, round_to
 from medsataug.maps import Affine, SpatialMap, fold, homogeneous, input_box
 from medsataug.plan import Plan, Segment
@@ -82,7 +82,7 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
     )
     points = sample.points
     if points is not None:
-        points = plan.output_positions(points)
+        points = np.array(plan.output_positions(points))
     return Sample(
         image=image_now,
         label=new_label,
@@ -127,10 +127,15 @@ def record(plan: Plan, sample: Sample) -> dict[str, Any]:
         "geometry": {
             "mode": plan.geometry,
             "exact_affine": plan.exact.tolist(),
-            "elastic": plan.elastic,
+            "elastic": plan.elastic or _bent_before(sample),
             "rotated_or_flipped": _is_turned(plan),
         },
     }
+
+
+def _bent_before(sample: Sample) -> bool:
+    """Whether the sample itself came out of a deformation."""
+    return bool((sample.record.get("geometry") or {}).get("elastic"))
 
 
 def _meta(plan: Plan, sample: Sample) -> dict[str, Any]:
@@ -138,7 +143,12 @@ def _meta(plan: Plan, sample: Sample) -> dict[str, Any]:
     meta = dict(sample.meta)
     if plan.changes_unit:
         meta["dtype"] = "float32"  # in another unit, the stored dtype means nothing any more
-    if plan.elastic and is_raster(sample) and plan.source.affine.shape == (3, 3):
+    if meta.get("gcps"):
+        row, column, x, y = np.array(meta["gcps"], dtype=np.float64).T
+        now = plan.output_positions(np.stack([row, column], axis=1) - 0.5) + 0.5
+        kept = np.isfinite(now).all(axis=1)
+        meta["gcps"] = [tuple(p) for p in np.c_[now, x, y][kept].tolist()]
+    elif plan.elastic and is_raster(sample) and plan.source.affine.shape == (3, 3):
         from medsataug.io.georef import control_points
 
         # No transform describes a bent raster; its corners and what lies between can be named.
@@ -233,7 +243,9 @@ def _moved(
     if spatial.channels is None:
         border = plan.roles.border
         nodata = np.isnan(fills[0])
-        stored = np.where(np.isnan(fills), 0, fills) if image.dtype.kind != "f" else fills
+        stored: Array = fills
+        if image.dtype.kind != "f":
+            stored = to_dtype(np.where(np.isnan(fills), 0, fills).astype(np.float64), image.dtype)
         new = copied(spatial, image, stored, border)
         if new is not None:
             beyond = nodata and border == "constant"
@@ -267,7 +279,10 @@ def _working(image: Array, valid: NDArray[np.bool_] | None, *, owned: bool) -> N
     if owned and image.dtype == np.float32:
         out = image
     else:
-        out = np.stack([as_float(c, None) for c in image])
+        planes = [
+            None if valid is None else valid[min(c, len(valid) - 1)] for c in range(len(image))
+        ]
+        out = np.stack([as_float(c, v) for c, v in zip(image, planes, strict=True)])
     if valid is not None:
         out[np.broadcast_to(~valid, out.shape)] = np.nan
     return out
@@ -312,31 +327,38 @@ def _finished(
 
     Integers come back as the integers they were stored in, rounded half to even and saturated,
     unless the recipe changes the unit. Voxels without data hold what was stored there where
-    nothing moved (``original``), else the nodata value; where there is none, NaN, or the air of a
-    CT, or 0.
+    nothing changed but values (``original``); else the nodata value, or where there is none NaN
+    in floats, the air of a CT or 0 in integers; in another unit, 0.
     """
-    nodata = sample.meta.get("nodata")
     if not image.dtype.isnative:
         image = image.astype(image.dtype.newbyteorder("="))
-    computed = image.dtype == np.float32
-    if computed and not whole and _has_nan(image):
-        bad = np.isnan(image)
-        valid = ~bad if valid is None else valid & ~bad
-        valid = valid[:1] if (valid == valid[:1]).all() else valid
-    invalid = None if valid is None else np.broadcast_to(~valid, image.shape)
     integers = stored.kind in "iu" and not plan.changes_unit
-    if invalid is not None and original is None and (nodata is not None or integers):
-        nothing = AIR_HU if sample.meta.get("modality") == "CT" else 0
-        image[invalid] = nothing if nodata is None else nodata
+    if image.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # a float64 nodata value, which is set below
+            image = image.astype(np.float32, copy=False)
+        if not whole and _has_nan(image):
+            bad = np.isnan(image)
+            valid = ~bad if valid is None else valid & ~bad
+            valid = valid[:1] if (valid == valid[:1]).all() else valid
     if integers and image.dtype != stored:
         image = _integers(image, stored)
-    elif not integers and not computed:
-        image = image.astype(np.float32)
-    if invalid is not None:
-        if original is not None and original.shape == image.shape and image.dtype == stored:
-            np.copyto(image, original, where=invalid)
-        if nodata is not None:
-            from medsataug.io.raster_write import nudge
-
-            nudge(image, ~invalid, nodata)
+    elif not integers:
+        image = image.astype(np.float32, copy=False)
+    if valid is None:
+        return image, None
+    invalid = np.broadcast_to(~valid, image.shape)
+    nodata = nodata_for(image.dtype, sample.meta.get("nodata"))
+    if original is not None and original.shape == image.shape and image.dtype == stored:
+        np.copyto(image, original, where=invalid)
+    elif plan.changes_unit:
+        image[invalid] = 0  # a stored value would be any number in the new unit
+    elif nodata is not None and np.isfinite(nodata):
+        image[invalid] = nodata
+    elif integers:
+        air = AIR_HU if sample.meta.get("modality") == "CT" else 0
+        image[invalid] = max(air, np.iinfo(image.dtype).min)
+    else:
+        image[invalid] = np.nan
+    if nodata is not None and not plan.changes_unit:
+        nudge(image, ~invalid, nodata)
     return image, valid

@@ -54,16 +54,16 @@ class Distribution:
 
 
 class Collector:
-    """Gathers a `Distribution` block by block; ``step`` thins the values quantiles come from."""
+    """Gathers a `Distribution` block by block; quantiles come from one voxel in ``step``."""
 
     def __init__(self, step: int) -> None:
-        self._step, self._shift = step, 0.0
+        self._below, self._shift = np.uint64(2**32 // step), 0.0
         self._parts: list[NDArray[np.float64]] = []
-        self._picked: list[Array] = []
+        self._picked: list[NDArray[np.float32]] = []
 
-    def add(self, values: Array, keep: Array) -> None:
-        """Take in (n,) values where ``keep``."""
-        from medsataug.kernels.stats import moments
+    def add(self, values: Array, keep: Array, place: tuple[int, int, int] | None = None) -> None:
+        """Take in (n,) values where ``keep``; ``place`` is their origin, width and row length."""
+        from medsataug.kernels.stats import moments, thin
 
         if not self._parts and len(keep):
             first = int(np.argmax(keep))
@@ -73,8 +73,11 @@ class Collector:
             out = np.empty(5)
             moments(values[start : start + BLOCK], keep[start : start + BLOCK], self._shift, out)
             self._parts.append(out)
-        some = values[:: self._step][keep[:: self._step]].astype(np.float32)
-        self._picked.append(some[some == some])
+        some = np.empty(len(values), np.float32)
+        origin, width, row = place or (0, max(len(values), 1), 0)
+        self._picked.append(
+            some[: thin(values, keep, origin, width, row, self._below, some)].copy()
+        )
 
     def result(self) -> Distribution:
         """Distribution of all that was added."""
@@ -148,11 +151,12 @@ class Facts:
             count = self.classes.get(value, 0)
             every = max(1, -(-count // PLACES))
             flat = np.empty(-(-count // every), np.int64)
-            seen, shape = 0, self._sample.grid.shape
+            seen, picked, shape = 0, 0, self._sample.grid.shape
             for first, block in self._label_blocks():
-                before = -(-seen // every)
-                seen = locate(block, block.dtype.type(value), every, 0, seen, flat)
-                flat[before : -(-seen // every)] += first
+                before = picked
+                value_of = block.dtype.type(value)
+                seen, picked = locate(block, value_of, every, count, seen, picked, flat)
+                flat[before:picked] += first
             flat %= math.prod(shape)  # layers lie one after another
             self._places[value] = np.stack(np.unravel_index(flat, shape), axis=1)
         return self._places[value]
@@ -167,14 +171,22 @@ class Facts:
             total = sum(math.prod(s.stop - s.start for s in w) for w in windows)
             step = max(1, total // SAMPLED)
             found = {c: Collector(step) for c in channels}
-            for image, valid, label in self._image_blocks(windows, isinstance(where, tuple)):
+            blocks = self._image_blocks(windows, isinstance(where, tuple))
+            for window, (image, valid, label) in zip(windows, blocks, strict=True):
+                place = self._place(window) if lazy else None
                 for c, collector in found.items():
                     values = native(image[c]).reshape(-1)
                     mask = None if valid is None else valid[min(c, len(valid) - 1)].reshape(-1)
-                    collector.add(values, kept(values, mask, label, where))
+                    collector.add(values, kept(values, mask, label, where), place)
             for c, collector in found.items():
                 self._distributions[c, where] = collector.result()
         return self._distributions[channel, where]
+
+    def _place(self, window: Window) -> tuple[int, int, int]:
+        """Flat index of a window's first pixel, its width, and the length of a row."""
+        width = self._sample.grid.shape[-1]
+        rows, columns = window
+        return rows.start * width + columns.start, columns.stop - columns.start, width
 
     def _label_blocks(self) -> Iterator[tuple[int, Array]]:
         """(first flat index, (n,) labels), of all layers."""

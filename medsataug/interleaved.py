@@ -96,7 +96,10 @@ def _interleaved(image: Array, valid: Array | None) -> Array:
     dtype = image.dtype.newbyteorder("=") if plain else np.dtype(np.float32)
     out = np.empty((*image.shape[1:], len(image)), dtype)
     if image.dtype.name not in NATIVE:
-        image = np.stack([kernel_source(c) for c in image])
+        masks = [
+            None if valid is None else valid[min(c, len(valid) - 1)] for c in range(len(image))
+        ]
+        image = np.stack([kernel_source(c, m) for c, m in zip(image, masks, strict=True)])
 
     def work(y: int) -> None:
         rows = slice(y, y + _ROWS)

@@ -299,7 +299,8 @@ def input_box(
 ) -> tuple[tuple[int, int], ...]:
     """Part of an input of ``shape`` that the output can need: (start, stop) along each axis.
 
-    Exact for matrices, and by the convex hull of the controls for displacements; ``margin``
+    Exact for matrices (everything where a perspective's horizon is in view), and by the convex
+    hull of the controls for displacements; ``margin``
     voxels more for the interpolation. Empty boxes are kept at one voxel.
     """
     n = len(spatial.out_shape)
@@ -308,6 +309,9 @@ def input_box(
     for part in spatial.parts:
         if isinstance(part, Affine):
             box = np.array(list(itertools.product(*zip(low, high, strict=True))))
+            depth = box @ part.matrix[n, :n] + part.matrix[n, n]
+            if depth.min() <= 0 <= depth.max():  # the horizon is in view, and with it everything
+                return tuple((0, int(m)) for m in shape)
             mapped = part(box)
             low, high = mapped.min(axis=0), mapped.max(axis=0)
         else:
@@ -323,7 +327,7 @@ def shrink_factors(spatial: SpatialMap) -> tuple[int, ...]:
     s is the norm of the column of the output → input linear part.
     """
     n = len(spatial.out_shape)
-    norms = np.linalg.norm(spatial.matrix[:n, :n], axis=0)
+    norms = np.minimum(np.linalg.norm(spatial.matrix[:n, :n], axis=0), 2.0**20)
     return tuple(int(np.ceil(s - 1e-9)) if s > 1.5 else 1 for s in norms)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import secrets
 from collections.abc import Sequence
@@ -123,6 +124,9 @@ class Pipeline(BaseModel):
         """
         if seed is None:
             seed = secrets.randbits(32)
+        if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+            raise ConfigError(f"seed: a whole number expected, got {seed!r}")
+        seed = operator.index(seed)
         exact = self.geometry == "exact" or (self.geometry == "auto" and is_raster(sample))
         state = State.of(sample, "exact" if exact else "moved", progress)
         state.ignore = ignored(sample)
@@ -132,8 +136,12 @@ class Pipeline(BaseModel):
         drawn: list[tuple[str, dict[str, str]]] = []
         for number, transform in enumerate(self.transforms):
             name = type(transform).__name__
-            occurrence = occurrences[name] = occurrences.get(name, -1) + 1
-            draws = Draws(seed, key, index, transform.key or f"{name} {occurrence}")
+            own = transform.key
+            if own is None:
+                # One with a key of its own does not count: it may come and go.
+                occurrences[name] = occurrences.get(name, -1) + 1
+                own = f"{name} {occurrences[name]}"
+            draws = Draws(seed, key, index, own)
             try:
                 made = transform.steps(draws, state)
             except MedSatAugError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
@@ -95,7 +96,9 @@ class Plan:
 
     def to_json(self) -> str:
         """Return the plan as JSON; `from_json` gives the same plan back, bit for bit."""
-        return json.dumps({"medsataug_plan": FORMAT, **_plain(self)}, indent=1, sort_keys=True)
+        return json.dumps(
+            {"medsataug_plan": FORMAT, **_plain(self)}, indent=1, sort_keys=True, allow_nan=False
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -133,6 +136,9 @@ class Plan:
                 f"plan: made for an image of {list(self.source.shape)}, got "
                 f"{list(sample.grid.shape)}"
             )
+        apart = self.source.mismatch(sample.grid)
+        if apart:
+            raise GeometryError(f"plan: made for an image that lies elsewhere: {apart}")
         if len(sample.channels) != len(self.channels):
             raise ConfigError(
                 f"plan: made for {len(self.channels)} channels, got {len(sample.channels)}"
@@ -199,7 +205,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, np.generic):
-        return value.item()
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"type": "float", "value": repr(value)}  # JSON has no infinity
     return value
 
 
@@ -209,6 +217,8 @@ def _read(given: Any) -> Any:
     if not isinstance(given, dict):
         return given
     kind = given.get("type")
+    if kind == "float":
+        return float(given["value"])
     if kind == "float64":
         return np.array(given["values"], dtype=np.float64)
     if kind == "array":

@@ -120,10 +120,12 @@ def _number(given: Any) -> tuple[float, str]:
         found = _NUMBER.match(given)
         if not found:
             raise ValueError(f"{given!r}: a number expected, such as 5 or '5mm'")
-        return float(found[1]), found[2].replace("µ", "u")
-    if not math.isfinite(given):
+        value, unit = float(found[1]), found[2].replace("µ", "u")
+    else:
+        value, unit = float(given), ""
+    if not math.isfinite(value):
         raise ValueError(f"{given!r}: a finite number expected")
-    return float(given), ""
+    return value, unit
 
 
 def _written(value: float, unit: str) -> Any:

@@ -5,7 +5,7 @@ Positions come block by block and serve all channels and labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,8 +72,18 @@ def resample_image(
     new_label = label
     if label is not None and spatial.channels is None:
         new_label = np.empty((len(label), *spatial.out_shape), label.dtype)
-        for layer, into in zip(label, new_label, strict=True):
-            jobs.append(_label_job(layer, label_fill, roles, into))
+        own = [_label_job(x, label_fill, roles, y) for x, y in zip(label, new_label, strict=True)]
+        if roles.label_interpolation == "nearest" and positions_of.owner > 1:
+            # A nearest label knows no average: it has positions of its own, one a voxel.
+            _carry(Positions(spatial, image.shape[1:], False), own)
+        else:
+            jobs += own
+    _carry(positions_of, jobs)
+    return out, new_label, together is not None and not together.nan
+
+
+def _carry(positions_of: Positions, jobs: Sequence[Callable[[Block], None]]) -> None:
+    """Run every job on every block."""
 
     def work(at: tuple[int, int, int]) -> None:
         block = positions_of.block(*at)
@@ -81,7 +91,6 @@ def resample_image(
             job(block)
 
     threads.run(work, positions_of.blocks)
-    return out, new_label, together is not None and not together.nan
 
 
 def _channel_job(
@@ -116,7 +125,7 @@ def _sampler(
         return lambda b, into: kernel(
             src, b.idx, b.frac, b.nx * b.owner, b.inside, border, fill, into
         )
-    src, nan = kernel_source(channel), np.float32(np.nan)
+    src, nan = kernel_source(channel, mask), np.float32(np.nan)
     data = np.float32(0.0 if np.isnan(fill) else 1.0)  # whether the border counts as data
 
     def masked(b: Block, into: Array) -> None:
@@ -133,24 +142,10 @@ def _label_job(label: Array, fill: int, roles: Roles, out: Array) -> Callable[[B
 
     def job(block: Block) -> None:
         into = flat[block.start : block.stop]
-        if roles.label_interpolation == "nearest" and block.owner == 1:
+        if roles.label_interpolation == "nearest":
             _NEAREST[ndim](src, block.idx, block.frac, border, filled, into)
-        elif roles.label_interpolation == "nearest":
-            # The middle sub-position stands for the voxel.
-            middle = slice(block.owner // 2, None, block.owner)
-            idx, frac = (np.ascontiguousarray(a[:, middle]) for a in (block.idx, block.frac))
-            _NEAREST[ndim](src, idx, frac, border, filled, into)
         else:
-            _VOTE[ndim](
-                src,
-                block.idx,
-                block.frac,
-                block.nx,
-                block.inside,
-                border,
-                filled,
-                block.owner,
-                into,
-            )
+            where = (block.idx, block.frac, block.nx, block.inside)
+            _VOTE[ndim](src, *where, border, filled, block.owner, into)
 
     return job

@@ -166,6 +166,8 @@ class Sample:
         shape = tuple(self.image.shape)
         if len(shape) not in (3, 4):
             raise ConfigError(f"image: (C, Y, X) or (C, Z, Y, X) expected, got shape {shape}")
+        if min(shape) < 1:
+            raise ConfigError(f"image: shape {shape} has no voxels")
         if self.image.dtype.kind == "b" and isinstance(self.image, np.ndarray):
             self.image = self.image.view(np.uint8)
         if self.image.dtype.kind not in "iuf":
@@ -183,6 +185,17 @@ class Sample:
                 raise ConfigError(
                     f"label: integers expected, got {self.label.dtype}; class probabilities "
                     "belong in soft="
+                )
+        if self.soft is not None:
+            self.soft = np.asarray(self.soft, dtype=np.float32)
+            if self.soft.ndim != len(shape) or self.soft.shape[1:] != shape[1:]:
+                raise GeometryError(f"soft: shape {self.soft.shape} does not fit image {shape}")
+        if self.points is not None:
+            self.points = np.asarray(self.points, dtype=np.float64)
+            if self.points.ndim != 2 or self.points.shape[1] != len(shape) - 1:
+                raise ConfigError(
+                    f"points: (N, {len(shape) - 1}) index coordinates expected, got shape "
+                    f"{self.points.shape}"
                 )
         if self.valid is not None:
             self.valid = np.asarray(self.valid, dtype=bool)

@@ -12,6 +12,51 @@ from numpy.typing import NDArray
 from medsataug.errors import FormatError
 from medsataug.types import Array, Sample
 
+#: GDAL takes a float, of 32 or 64 bits, for nodata when it is near: within four roundings of
+#: float32 or two of the smallest normal numbers. This is twice that.
+_NEAR, _TINIES = 8 * 2.0**-23, 4
+
+
+def nodata_for(dtype: np.dtype[Any], nodata: float | None) -> float | int | None:
+    """``nodata`` as ``dtype`` can hold it, or None where it cannot."""
+    if nodata is None:
+        return None
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return float(dtype.type(nodata))
+    limits = np.iinfo(dtype)
+    whole = np.isfinite(nodata) and float(nodata).is_integer()
+    return int(nodata) if whole and limits.min <= nodata <= limits.max else None
+
+
+def nudge(values: Array, valid: NDArray[np.bool_] | None, nodata: float) -> None:
+    """Move valid values that would read as ``nodata`` by one unit, in place.
+
+    A float moves by as little as GDAL still tells apart.
+    """
+    dtype = values.dtype
+    if dtype.kind != "f":
+        hit = values == nodata
+        away: float = nodata - 1 if nodata == np.iinfo(dtype).max else nodata + 1
+    elif np.isnan(nodata):
+        return
+    else:
+        limits = np.finfo(dtype)
+        near = max(_NEAR * abs(nodata), _TINIES * float(limits.tiny))
+        if np.isinf(nodata):
+            hit, away = values == nodata, float(np.copysign(limits.max, nodata))
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                hit = np.abs(values - dtype.type(nodata)) <= near
+            # Towards zero, and from zero upwards; near the dtype's end GDAL's own sum
+            # overflows, so the step from there is long.
+            end = abs(nodata) > float(limits.max) / 4
+            away = nodata * 2.0**-25 if end else nodata - np.copysign(2 * near, nodata or -1.0)
+    if valid is not None:
+        hit &= valid
+    if hit.any():
+        values[hit] = away
+
 
 def to_dtype(values: Array, dtype: np.dtype[Any]) -> Array:
     """Round half to even and saturate to ``dtype``; NaN becomes 0 in an integer."""

@@ -39,10 +39,10 @@ def sub_positions(first, nx, factors, pos):
 def mean_of(fine, owner, out):
     """Mean of each ``owner`` values; NaN where fewer than half are numbers."""
     for q in range(out.shape[0]):
-        total, count = np.float32(0), 0
+        total, count = 0.0, 0
         for p in range(owner):
             v = fine[q * owner + p]
             if v == v:
                 total += v
                 count += 1
-        out[q] = total / np.float32(count) if 2 * count >= owner else np.float32(np.nan)
+        out[q] = np.float32(total / count if 2 * count >= owner else np.nan)

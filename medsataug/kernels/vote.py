@@ -22,6 +22,8 @@ _ONE = np.uint32(1)
 @inline
 def _unit(owner):
     """Votes along one axis; the cube of it times ``owner`` stays within int64."""
+    if owner > 1 << 20:
+        return np.int64(1 << 10)
     return np.int64(1 << 18) if owner <= 256 else np.int64(1 << 14)
 
 

@@ -20,6 +20,8 @@ from medsataug.transforms.translate import Translate
 class Affine(Transform):
     """Scale, shear, rotate, then translate the content; or apply one given matrix.
 
+    All parts are measured in the frame that the image has before.
+
     Parameters
     ----------
     scale, shear, degrees, offset : ranges

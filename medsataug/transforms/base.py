@@ -171,7 +171,9 @@ class Transform(BaseModel):
         Name of its stream of random numbers, to keep it while a recipe is edited.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
+    )
 
     p: Probability = 1.0
     key: str | None = None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from pydantic import field_validator
 
-from medsataug.errors import GeometryError
+from medsataug.errors import ConfigError, GeometryError
 from medsataug.maps import Affine, SpatialMap, homogeneous
 from medsataug.transforms.base import Cases, Draws, Probability, State, Step, Transform
 from medsataug.types import Array
@@ -34,6 +35,16 @@ class Flip(Transform):
     p: Probability = 0.5
     axes: str | int | tuple[str | int, ...] = "left-right"
     swap: dict[int, int] | None = None
+
+    @field_validator("swap")
+    @classmethod
+    def _pairs(cls, given: dict[int, int] | None) -> dict[int, int] | None:
+        values = [v for pair in (given or {}).items() for v in pair]
+        if len(set(values)) < len(values):
+            raise ValueError(
+                f"{given}: each label value may stand in one pair only, as in {{1: 2}}"
+            )
+        return given
 
     def steps(self, draws: Draws, state: State) -> tuple[Step, ...]:
         """Draw for each axis by itself whether it is mirrored."""
@@ -70,7 +81,9 @@ class Flip(Transform):
 
 def swapped(label: Array, image: Array, params: tuple[float, ...], key: int) -> Array:
     """Label with the values of ``params`` (from, to, from, to, …) exchanged."""
-    out = label.copy()
+    out, limits = label.copy(), np.iinfo(label.dtype)
     for a, b in zip(params[::2], params[1::2], strict=True):
+        if not limits.min <= b <= limits.max:
+            raise ConfigError(f"Flip.swap: {b:g} does not fit the label's {label.dtype}")
         out[label == a] = b
     return out

@@ -74,7 +74,7 @@ def apply_children(
     for number in chosen:
         child = children[number]
         name = type(child).__name__
-        own = draws.child(child.key or f"{name} {number}")
+        own = draws.keyed(child.key) if child.key else draws.child(f"{name} {number}")
         made = child.steps(own, now)
         for step in made:
             now.follow(step)

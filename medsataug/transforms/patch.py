@@ -65,6 +65,8 @@ class Patch(Transform):
             if np.all(np.isfinite(seen)):
                 start = np.floor(seen + 0.5).astype(int) - size // 2
             draws.note("around class", str(chosen))
+            if not np.all((seen > -0.5) & (seen < shape - 0.5)):
+                draws.note("around class", "which lies beyond the frame")
         elif wants:
             draws.note("around class", "none is labelled")
         # Inside the frame where the patch fits; where it does not, the frame is in its middle.

@@ -59,7 +59,8 @@ class SpectralJitter(ValueTransform):
         """Draw correlated numbers for all bands."""
         picked = self.picked(state)
         bands = [state.channels[c] for c in picked]
-        root = np.asarray(np.linalg.cholesky(correlations(bands, self.correlation)))
+        correlation = self.correlation if self.per_channel else 1.0
+        root = np.asarray(np.linalg.cholesky(correlations(bands, correlation)))
         gains, offsets, contrasts = (
             _correlated(draws, name, given, root, bands)
             for name, given in (
