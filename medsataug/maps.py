@@ -23,6 +23,7 @@ from medsataug.errors import ConfigError
 Matrix = NDArray[np.float64]
 _TAPS = np.arange(4)
 _EYES = {n: np.eye(n) for n in (2, 3, 4)}
+_SAMPLES = 2**16  # positions at which folding is looked for
 _CHUNK = 4096  # points whose 64 taps each are held at once
 Points = NDArray[np.float64]
 
@@ -339,7 +340,9 @@ def smallest_jacobian(spatial: SpatialMap, per_cell: int = 3) -> float:
     smallest = 1.0
     for part in spatial.parts:
         if isinstance(part, Displacement):
-            axes = [np.arange(c * per_cell + 1) / per_cell for c in part.cells]
+            # Of a lattice of very many cells, evenly spaced positions.
+            most = int(_SAMPLES ** (1 / len(part.cells)))
+            axes = [np.linspace(0, c, min(c * per_cell + 1, most)) for c in part.cells]
             u = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
             det = np.linalg.det(part.jacobian(part.origin + u * part.spacing))
             smallest = min(smallest, float(det.min()))

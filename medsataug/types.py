@@ -63,6 +63,9 @@ def is_lazy(part: object) -> TypeIs[LazyImage]:
 class Sample:
     """An image, its label, and where both are in the world.
 
+    What is known of the content (`key`, `digest`, `facts`) is computed once and kept: change
+    arrays before, or make a new sample.
+
     Parameters
     ----------
     image : (C, [Z,] Y, X) array or LazyImage

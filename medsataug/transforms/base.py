@@ -65,7 +65,6 @@ class State:
     has_label: bool
     geometry: Literal["moved", "exact"]
     progress: float = 0.0
-    turned: bool = False
     ignore: tuple[int, ...] = ()
     path: list[SpatialMap] = field(default_factory=list)
 
@@ -99,8 +98,6 @@ class State:
                 self.grid = Grid(
                     step.out_shape, self.grid.affine, self.grid.world, self.grid.metres
                 )
-            if not step.regrids:
-                self.turned = True
             self.exact = self.exact @ matrix
             self.path = [*self.path, step]
         else:
