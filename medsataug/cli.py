@@ -83,6 +83,23 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, default=str))
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from medsataug import __version__
+
+        print(f"medsataug {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Augment medical volumes and satellite rasters together with their masks."""
+
+
 @app.command()
 def augment(
     images: Images,

@@ -13,11 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medsataug import __version__, io, recipes
 from medsataug.errors import ConfigError, FormatError, MedSatAugWarning
 from medsataug.io.saving import file_names
 from medsataug.pipeline import Pipeline
 from medsataug.plan import Plan
+from medsataug.roles import ignored
 from medsataug.types import Sample
 from medsataug.warm import compiling
 
@@ -61,6 +64,7 @@ def write(
             drawn = preview and len(shown) < SHOWN
             if drawn or not finished:
                 result = plan(sample)
+                _warn_of_loss(sample, result, plan)
                 result.record = record | {"output": result.digest, "files": file_names(result)}
                 if drawn:
                     shown.append((result, plan))
@@ -80,6 +84,23 @@ def write(
     return {"copies": made, "preview": drawing}
 
 
+def _warn_of_loss(sample: Sample, result: Sample, plan: Plan) -> None:
+    """Say when most of what is labelled has left the frame."""
+    if sample.label is None or result.label is None or plan.grid.shape != plan.source.shape:
+        return
+    nothing = (0, *ignored(sample))
+    before = sum(n for value, n in sample.facts.classes.items() if value not in nothing)
+    after = int(np.count_nonzero(~np.isin(np.asarray(result.label), nothing)))
+    if after < before / 2:
+        warnings.warn(
+            f"copy {plan.index}: {1 - after / before:.0%} of the labelled voxels left the image; "
+            "for stacks of few slices use a recipe that stays within them (mri_thick), else "
+            "turn, scale or shift less",
+            MedSatAugWarning,
+            stacklevel=3,
+        )
+
+
 def summary(result: dict[str, Any]) -> str:
     """Say what `write` did, in a few lines."""
     copies = result["copies"]
@@ -90,7 +111,13 @@ def summary(result: dict[str, Any]) -> str:
         each = " each" if len(new) > 1 else ""
         lines.append(f"wrote {_copies(len(new))} to {Path(new[0]['folder']).parent}: {names}{each}")
     if len(new) < len(copies):
-        lines.append(f"kept {_copies(len(copies) - len(new))} that were finished")
+        lines.append(f"kept {_copies(len(copies) - len(new))}, finished before")
+    folder = Path(copies[0]["folder"]).parent
+    other = sorted(
+        {p.name for p in folder.glob("copy_*")} - {Path(c["folder"]).name for c in copies}
+    )
+    if other:
+        lines.append(f"left alone, of an earlier run: {', '.join(other)}")
     if result["preview"]:
         lines.append(f"picture: {result['preview']}")
     return "\n".join(lines)
@@ -127,7 +154,11 @@ def replay(record: Path, sample: Sample, out: Path) -> list[Path]:
     except ConfigError as error:
         raise ConfigError(f"{record}: {error}") from None
     except (KeyError, TypeError, ValueError):
-        raise ConfigError(f"{record}: not the record of a copy (record.json)") from None
+        raise ConfigError(
+            f"{record}: not the record of a copy that `medsataug augment` made; a record of "
+            "msa.save holds no plan (keep plan.to_json() beside it, and apply it with "
+            "msa.Plan.from_json)"
+        ) from None
     if sample.digest != digest:
         raise ConfigError(
             f"{record}: this copy was made from another image or label (content digest {digest}, "

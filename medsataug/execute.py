@@ -17,7 +17,7 @@ from medsataug.kernels.pointwise import has_nan, round_to
 from medsataug.maps import Affine, SpatialMap, fold, homogeneous, input_box
 from medsataug.plan import Plan, Segment
 from medsataug.resample import resample_image
-from medsataug.roles import AIR_HU, image_fills, is_raster, label_fill
+from medsataug.roles import AIR_HU, ignored, image_fills, is_raster, label_fill
 from medsataug.sweep import SLICE, CaseStatistics, Work, sweep
 from medsataug.transforms.base import channels_after
 from medsataug.types import Array, Channel, Sample, is_lazy
@@ -143,6 +143,11 @@ def _meta(plan: Plan, sample: Sample) -> dict[str, Any]:
     meta = dict(sample.meta)
     if plan.changes_unit:
         meta["dtype"] = "float32"  # in another unit, the stored dtype means nothing any more
+    known = ignored(sample)
+    stated = (meta.get("label_meta") or {}).get("nodata") is not None
+    if known and not stated and plan.roles.label_fill == "auto" and plan.segments:
+        # What lies outside bears this value now, and readers must know.
+        meta["label_meta"] = (meta.get("label_meta") or {}) | {"nodata": known[0]}
     if meta.get("gcps"):
         row, column, x, y = np.array(meta["gcps"], dtype=np.float64).T
         now = plan.output_positions(np.stack([row, column], axis=1) - 0.5) + 0.5
@@ -328,11 +333,13 @@ def _finished(
     Integers come back as the integers they were stored in, rounded half to even and saturated,
     unless the recipe changes the unit. Voxels without data hold what was stored there where
     nothing changed but values (``original``); else the nodata value, or where there is none NaN
-    in floats, the air of a CT or 0 in integers; in another unit, 0.
+    in floats, the air of a CT or 0 in integers. In another unit NaN stays NaN, the rest is 0.
     """
     if not image.dtype.isnative:
         image = image.astype(image.dtype.newbyteorder("="))
     integers = stored.kind in "iu" and not plan.changes_unit
+    if image.dtype == stored and stored == np.float64 and not plan.changes_unit:
+        return _only_copied(image, valid, sample, original)
     if image.dtype.kind == "f":
         with np.errstate(over="ignore"):  # a float64 nodata value, which is set below
             image = image.astype(np.float32, copy=False)
@@ -351,7 +358,9 @@ def _finished(
     if original is not None and original.shape == image.shape and image.dtype == stored:
         np.copyto(image, original, where=invalid)
     elif plan.changes_unit:
-        image[invalid] = 0  # a stored value would be any number in the new unit
+        # A stored value would be any number in the new unit; NaN says the same in every unit.
+        gaps_are_nan = stored.kind == "f" and sample.meta.get("nodata") is None
+        image[invalid] = np.nan if gaps_are_nan else 0
     elif nodata is not None and np.isfinite(nodata):
         image[invalid] = nodata
     elif integers:
@@ -361,4 +370,14 @@ def _finished(
         image[invalid] = np.nan
     if nodata is not None and not plan.changes_unit:
         nudge(image, ~invalid, nodata)
+    return image, valid
+
+
+def _only_copied(
+    image: Array, valid: NDArray[np.bool_] | None, sample: Sample, original: Array | None
+) -> tuple[Array, NDArray[np.bool_] | None]:
+    """Float64 voxels that nothing computed: they stay what they are, and so does their type."""
+    if valid is not None and original is None:
+        nodata = sample.meta.get("nodata")
+        image[np.broadcast_to(~valid, image.shape)] = np.nan if nodata is None else nodata
     return image, valid

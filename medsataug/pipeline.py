@@ -96,7 +96,8 @@ class Pipeline(BaseModel):
     def with_patch(self, size: Sequence[int]) -> Pipeline:
         """Return the pipeline with a random patch after its last spatial transform.
 
-        Deformations then span the whole image, and only the patch is computed.
+        Deformations then span the whole image, and only the patch is computed. An image smaller
+        than the patch is refused: a slip of one digit would fill the memory.
         """
         from medsataug.transforms.patch import Patch
 
@@ -104,7 +105,7 @@ class Pipeline(BaseModel):
         spatial = [i for i, t in enumerate(self.transforms) if not isinstance(t, ValueTransform)]
         at = spatial[-1] + 1 if spatial else 0
         return self.changed(
-            transforms=(*self.transforms[:at], Patch(size=one), *self.transforms[at:])
+            transforms=(*self.transforms[:at], Patch(size=one, pad=False), *self.transforms[at:])
         )
 
     def plan(
@@ -122,6 +123,11 @@ class Pipeline(BaseModel):
         progress : float
             Of the training, 0 to 1, for schedules.
         """
+        if not isinstance(sample, Sample):
+            raise ConfigError(
+                f"a Sample expected, got {type(sample).__name__}; load files with msa.load(path), "
+                "give arrays as image=, label=, axes="
+            )
         if seed is None:
             seed = secrets.randbits(32)
         if isinstance(seed, bool) or not hasattr(seed, "__index__"):

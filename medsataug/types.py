@@ -214,24 +214,24 @@ class Sample:
 
     @cached_property
     def key(self) -> str:
-        """What random numbers are keyed by: the id, or a digest of the content.
+        """What random numbers are keyed by: the id, or a digest of the image's content.
 
-        Of a large array only evenly spaced rows are read, so that it costs less than the
-        augmentation; `digest` reads everything.
+        The label has no part in it: a second label gets the same draws as the first. Of a large
+        array only evenly spaced rows are read, so that it costs less than the augmentation;
+        `digest` reads everything.
         """
         if self.id:
             return self.id
         state = hashlib.blake2b(digest_size=8)
-        for part in (self.image, self.label):
-            if is_lazy(part):
-                state.update(str(getattr(part, "digest", "")).encode())
-            elif part is not None:
-                state.update(f"{part.shape}{part.dtype.newbyteorder('=').str}".encode())
-                rows = math.prod(part.shape[:-1])
-                for k in range(min(rows, _KEY_ROWS)):
-                    at = np.unravel_index(k * rows // min(rows, _KEY_ROWS), part.shape[:-1])
-                    row = part[at]
-                    state.update(np.ascontiguousarray(row, row.dtype.newbyteorder("=")).data)
+        part = self.image
+        if is_lazy(part):
+            state.update(str(getattr(part, "digest", "")).encode())
+            return state.hexdigest()
+        state.update(f"{part.shape}{part.dtype.newbyteorder('=').str}".encode())
+        rows = math.prod(part.shape[:-1])
+        for k in range(min(rows, _KEY_ROWS)):
+            row = part[np.unravel_index(k * rows // min(rows, _KEY_ROWS), part.shape[:-1])]
+            state.update(np.ascontiguousarray(row, row.dtype.newbyteorder("=")).data)
         return state.hexdigest()
 
     @cached_property

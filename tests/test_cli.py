@@ -67,9 +67,14 @@ def test_a_dry_run_writes_nothing(case: Case, tmp_path: Path) -> None:
 def test_patch_has_the_size_asked(case: Case, tmp_path: Path) -> None:
     assert augment(case, tmp_path / "a", "-n", 1, "--patch", "6,8,10").code == 0
     assert nib.load(tmp_path / "a/copy_0000/image.nii.gz").shape == (10, 8, 6)
-    # Larger than the volume: filled up.
-    assert augment(case, tmp_path / "b", "-n", 1, "--patch", "32").code == 0
-    assert nib.load(tmp_path / "b/copy_0000/mask.nii.gz").shape == (32, 32, 32)
+    # Larger than the volume: refused, since a slip of one digit would fill the memory.
+    said = augment(case, tmp_path / "b", "-n", 1, "--patch", "32")
+    assert (said.code, "is larger than the image" in said.err) == (2, True)
+    assert not (tmp_path / "b").exists()
+
+
+def test_version() -> None:
+    assert call("--version").out == f"medsataug {__version__}\n"
 
 
 def test_bands_are_picked_by_number_and_name(tmp_path: Path, case: Case) -> None:
@@ -103,7 +108,10 @@ def test_match_resamples_a_label_of_another_grid(case: Case, tmp_path: Path) -> 
     other = write_nifti(tmp_path / "other.nii.gz", np.ones((10, 18, 12), np.uint8))
     asked = ("augment", case[0], "-l", other, "-r", case[2], "-n", 1, "-o", tmp_path / "out")
     assert call(*asked).code == 2
-    assert call(*asked, "--match", "first").code == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        said = call(*asked, "--match", "first")
+    assert (said.code, "of the labelled voxels left the image" in said.err) == (0, True)
     assert nib.load(tmp_path / "out/copy_0000/other.nii.gz").shape == (20, 18, 12)
 
 

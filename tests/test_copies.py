@@ -40,7 +40,7 @@ def test_finished_copies_are_kept(case: Case, tmp_path: Path) -> None:
     augment(case, out, "-n", 2)
     before = stamps(out / "copy_0000")
     done = augment(case, out, "-n", 3)
-    assert done.out.endswith("\nkept 2 copies that were finished\n")
+    assert done.out.endswith("\nkept 2 copies, finished before\n")
     assert done.out.startswith(f"wrote 1 copy to {out}")
     assert stamps(out / "copy_0000") == before
     assert [c["skipped"] for c in augment(case, out, "-n", 3, "--json").json["copies"]] == [
@@ -53,7 +53,7 @@ def test_a_picture_of_finished_copies_writes_no_copy(case: Case, tmp_path: Path)
     augment(case, out, "-n", 2)
     before = stamps(out / "copy_0001")
     done = augment(case, out, "-n", 2, "--preview")
-    assert done.out == f"kept 2 copies that were finished\npicture: {out / 'preview.png'}\n"
+    assert done.out == f"kept 2 copies, finished before\npicture: {out / 'preview.png'}\n"
     assert stamps(out / "copy_0001") == before
 
 

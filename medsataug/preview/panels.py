@@ -203,6 +203,11 @@ def thinned(values: Array) -> Array:
     return values[(slice(None, None, step),) * values.ndim]
 
 
+def stored_alike(mine: Sample, theirs: Sample) -> bool:
+    """Whether both hold integers of one type, hence one unit: changing it gives float32."""
+    return mine.image.dtype == theirs.image.dtype and mine.image.dtype.kind in "iu"
+
+
 def other_unit(mine: tuple[float, float], theirs: tuple[float, float]) -> bool:
     """Whether two ranges are too far apart to be shown in one window."""
     a, b = mine[1] - mine[0], theirs[1] - theirs[0]

@@ -27,6 +27,7 @@ from medsataug.preview.panels import (
     page_spacing,
     size_text,
     spread,
+    stored_alike,
     to_bytes,
 )
 from medsataug.types import Sample
@@ -92,7 +93,8 @@ def raster_columns(samples: Sequence[Sample], chosen: Sequence[Sequence[int]]) -
         notes = [] if number else [size_text(sample), *_world_text(sample.grid)]
         shared = shared or own
         stretch = shared
-        if any(other_unit(a, b) for a, b in zip(shared, own, strict=True)):
+        alike = stored_alike(samples[0], sample)
+        if not alike and any(other_unit(a, b) for a, b in zip(shared, own, strict=True)):
             stretch = own
             notes.append("own stretch, 2\u2009–\u200998 % (another unit)")
         elif number == 0:

@@ -28,6 +28,7 @@ from medsataug.preview.panels import (
     page_spacing,
     size_text,
     spread,
+    stored_alike,
     thinned,
     to_bytes,
 )
@@ -128,7 +129,7 @@ def volume_columns(samples: Sequence[Sample], channels: Sequence[int]) -> list[C
             range0, shared = own, CT_WINDOW if ct else own
             notes = [size_text(sample), _reading_text(sample.grid)]
         window = shared
-        if number and other_unit(range0, own):
+        if number and not stored_alike(samples[0], sample) and other_unit(range0, own):
             window = own
             notes.append(f"own window {own[0]:.3g} to {own[1]:.3g} (another unit)")
         elif number == 0:

@@ -73,8 +73,9 @@ class Elastic(Transform):
         spacing_vox[spacing_vox == 0] = 32
         if spacing_vox.min() < 2 * (1 - 1e-6):
             raise ConfigError(
-                f"Elastic.spacing: {np.round(spacing_vox, 2).tolist()} voxels along "
-                f"{list('zyx'[-state.ndim :])}; at least 2 voxels expected"
+                f"Elastic.spacing: {self.spacing if isinstance(self.spacing, Range) else ''} is "
+                f"{', '.join(f'{v:.3g}' for v in spacing_vox)} voxels along "
+                f"{', '.join('zyx'[-state.ndim :])}; at least 2 voxels expected"
             )
         cells, origin, spacing = layout(state.grid.shape, spacing_vox)
         free = np.ones(state.ndim, bool)
