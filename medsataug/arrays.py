@@ -43,6 +43,11 @@ def writable(array: Any) -> Any:
     return array if array.flags.writeable else np.asarray(_Plain(array))
 
 
+def plane_of(valid: Array | None, channel: int) -> Array | None:
+    """Return the validity of one channel: its own plane, or the one that all share."""
+    return None if valid is None else valid[min(channel, len(valid) - 1)]
+
+
 def kernel_source(channel: Array, valid: Array | None = None) -> Array:
     """Channel as kernels read it; what is not ``valid`` may hold anything.
 

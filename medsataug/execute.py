@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug import __version__, threads
-from medsataug.arrays import as_float, native
+from medsataug.arrays import as_float, native, plane_of
 from medsataug.copying import copied
 from medsataug.errors import ConfigError
 from medsataug.io.encode import nodata_for, nudge, to_dtype
@@ -281,16 +281,11 @@ def _soft(spatial: SpatialMap, soft: NDArray[np.float32], plan: Plan) -> NDArray
 
 def _working(image: Array, valid: NDArray[np.bool_] | None, *, owned: bool) -> NDArray[np.float32]:
     """Float32 image that may be changed, NaN where there is no data."""
-    if owned and image.dtype == np.float32:
-        out = image
-    else:
-        planes = [
-            None if valid is None else valid[min(c, len(valid) - 1)] for c in range(len(image))
-        ]
-        out = np.stack([as_float(c, v) for c, v in zip(image, planes, strict=True)])
+    if not (owned and image.dtype == np.float32):
+        return np.stack([as_float(c, plane_of(valid, k)) for k, c in enumerate(image)])
     if valid is not None:
-        out[np.broadcast_to(~valid, out.shape)] = np.nan
-    return out
+        image[np.broadcast_to(~valid, image.shape)] = np.nan
+    return image
 
 
 def _has_nan(image: NDArray[np.float32]) -> bool:

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from medsataug.arrays import native
+from medsataug.arrays import native, plane_of
 from medsataug.types import Array, Sample, Window, is_lazy
 from medsataug.values import Where
 
@@ -176,7 +176,8 @@ class Facts:
                 place = self._place(window) if lazy else None
                 for c, collector in found.items():
                     values = native(image[c]).reshape(-1)
-                    mask = None if valid is None else valid[min(c, len(valid) - 1)].reshape(-1)
+                    plane = plane_of(valid, c)
+                    mask = None if plane is None else plane.reshape(-1)
                     collector.add(values, kept(values, mask, label, where), place)
             for c, collector in found.items():
                 self._distributions[c, where] = collector.result()

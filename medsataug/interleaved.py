@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug import threads
-from medsataug.arrays import NATIVE, kernel_source
+from medsataug.arrays import NATIVE, kernel_source, plane_of
 from medsataug.blocks import Block
 from medsataug.kernels import bands, positions
 from medsataug.maps import SpatialMap
@@ -96,17 +96,15 @@ def _interleaved(image: Array, valid: Array | None) -> Array:
     dtype = image.dtype.newbyteorder("=") if plain else np.dtype(np.float32)
     out = np.empty((*image.shape[1:], len(image)), dtype)
     if image.dtype.name not in NATIVE:
-        masks = [
-            None if valid is None else valid[min(c, len(valid) - 1)] for c in range(len(image))
-        ]
-        image = np.stack([kernel_source(c, m) for c, m in zip(image, masks, strict=True)])
+        image = np.stack([kernel_source(c, plane_of(valid, k)) for k, c in enumerate(image)])
 
     def work(y: int) -> None:
         rows = slice(y, y + _ROWS)
         for c in range(len(image)):
             out[rows, :, c] = image[c, rows]
-            if valid is not None:
-                out[rows, :, c][~valid[min(c, len(valid) - 1), rows]] = np.nan
+            plane = plane_of(valid, c)
+            if plane is not None:
+                out[rows, :, c][~plane[rows]] = np.nan
 
     threads.run(work, range(0, out.shape[0], _ROWS))
     return out

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug import threads
-from medsataug.arrays import as_float, kernel_source, native
+from medsataug.arrays import as_float, kernel_source, native, plane_of
 from medsataug.blocks import Block, Positions
 from medsataug.interleaved import Interleaved
 from medsataug.kernels import gather, positions, vote
@@ -67,7 +67,7 @@ def resample_image(
     else:
         out = np.empty((len(image), *spatial.out_shape), np.float32)
         for c in set(range(len(image))) - set(moving):
-            out[c] = as_float(image[c], None if valid is None else valid[min(c, len(valid) - 1)])
+            out[c] = as_float(image[c], plane_of(valid, c))
         jobs = [_channel_job(image[c], valid, c, fills[c], roles, out[c]) for c in moving]
     new_label = label
     if label is not None and spatial.channels is None:
@@ -96,7 +96,8 @@ def _carry(positions_of: Positions, jobs: Sequence[Callable[[Block], None]]) -> 
 def _channel_job(
     channel: Array, valid: Array | None, number: int, fill: Any, roles: Roles, out: Array
 ) -> Callable[[Block], None]:
-    mask = None if valid is None else native(valid[min(number, len(valid) - 1)])
+    plane = plane_of(valid, number)
+    mask = None if plane is None else native(plane)
     sampled, flat = _sampler(channel, mask, np.float32(fill), roles), out.reshape(-1)
 
     def job(block: Block) -> None:

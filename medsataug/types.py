@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -264,8 +264,3 @@ def _likely_axes(shape: Sequence[int]) -> list[str]:
     return {2: ['"YX"'], 3: ['"CYX"', '"ZYX"', '"YXC"'], 4: ['"CZYX"', '"ZYXC"']}.get(
         len(shape), ['"CZYX"']
     )
-
-
-def channel_names(channels: Sequence[Channel] | Mapping[str, Any]) -> list[str]:
-    """Names of ``channels`` in order."""
-    return [c.name if isinstance(c, Channel) else str(c) for c in channels]

@@ -10,15 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from medsataug.kernels.gather import _outer_2d, _outer_3d, near, pair
+from medsataug.kernels.gather import _lerp, _outer_2d, _outer_3d, near, pair
 from medsataug.kernels.jit import inline, kernel
 
 _ONE = np.uint32(1)
-
-
-@inline
-def _lerp(a, b, f):
-    return a + f * (b - a)
 
 
 @inline

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medsataug.draws import Draws
-from medsataug.errors import ConfigError, GeometryError, MedSatAugError
+from medsataug.errors import ConfigError, MedSatAugError
 from medsataug.grid import Grid
 from medsataug.maps import SpatialMap
 from medsataug.ranges import METRES, PerAxis, Range
@@ -313,4 +313,4 @@ def sizes(given: int | Sequence[int], ndim: int, place: str) -> tuple[int, ...]:
     return out
 
 
-__all__ = ["Cases", "Draws", "GeometryError", "Range", "State", "Step", "Transform"]
+__all__ = ["Cases", "Draws", "State", "Step", "Transform"]
