@@ -48,10 +48,22 @@ Patch = Annotated[
     typer.Option(help="Cut a random patch of this size, such as 256 or 32,128,128 (z,y,x)."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Default: all cores.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 
 
 def _case(
+    images: Sequence[Path], label: Path | None, series: str | None, bands: str | None,
+    match: str | None,
+) -> Any:  # fmt: skip
+    from medsataug import start
+
+    sample = _read(images, label, series, bands, match)
+    start.quickly()  # not before, so that a file that cannot be read is told at once
+    return sample
+
+
+def _read(
     images: Sequence[Path], label: Path | None, series: str | None, bands: str | None,
     match: str | None,
 ) -> Any:  # fmt: skip
@@ -117,7 +129,7 @@ def augment(
         str | None,
         typer.Option(help="What turned rasters are written with: auto, exact, drop or gcps."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Default: all cores.")] = None,
+    threads: Threads = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace copies of other settings.")
     ] = False,
@@ -196,16 +208,38 @@ def explain(
     series: Series = None,
     bands: Bands = None,
     match: Match = None,
+    time: Annotated[
+        bool, typer.Option("--time", help="Run it, and say what each pass and step took.")
+    ] = False,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Say what a recipe will do to a case, with every number drawn."""
     from medsataug.warm import compiling
 
     pipeline = _pipeline(recipe, patch)
-    sample = _case(images, label, series, bands, match)
+    if threads:
+        from medsataug.threads import set_threads
+
+        set_threads(threads)
+    given = (images, label, series, bands, match)
+    sample = _case(*given)
     with compiling():
         plan = pipeline.plan(sample, seed, index)
-    print(plan.to_json() if as_json else plan.explain())
+    if not time:
+        print(plan.to_json() if as_json else plan.explain())
+        return
+    from medsataug import costs
+    from medsataug import explain as words
+
+    with compiling():
+        cost = costs.of_copy(pipeline, plan, sample, lambda: _read(*given))
+    if as_json:
+        import json
+
+        _print_json({"plan": json.loads(plan.to_json()), "cost": words.costs(plan, cost)})
+    else:
+        print(words.explain(plan, cost))
 
 
 @app.command()

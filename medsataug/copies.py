@@ -8,14 +8,16 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medsataug import __version__, io, recipes
+from medsataug import __version__, io, recipes, threads
 from medsataug.errors import ConfigError, FormatError, MedSatAugWarning
 from medsataug.io.saving import file_names
 from medsataug.pipeline import Pipeline
@@ -55,7 +57,7 @@ def write(
     out = Path(out)
     made: list[dict[str, Any]] = []
     shown: list[tuple[Sample, Plan]] = []
-    with _prepared(out), compiling():
+    with _prepared(out), compiling(), _Behind() as behind:
         for index in _progress(range(count), quiet):
             folder, started = out / f"copy_{index:04d}", time.perf_counter()
             plan = pipeline.plan(sample, seed, index)
@@ -69,19 +71,55 @@ def write(
                 if drawn:
                     shown.append((result, plan))
                 if not finished:
-                    _write_whole(result, folder)
+                    behind.do(partial(_write_whole, result, folder))
+            seconds = round(time.perf_counter() - started, 3)
             made.append(
                 {
                     "folder": str(folder),
-                    "files": sorted(str(p) for p in folder.iterdir()),
+                    "files": [],
                     "index": index,
                     "seed": seed,
                     "skipped": finished,
-                    "seconds": round(time.perf_counter() - started, 3),
+                    "seconds": seconds,
                 }
             )
+    for copy in made:
+        copy["files"] = sorted(str(p) for p in Path(copy["folder"]).iterdir())
     drawing = str(_draw(sample, shown, out / "preview.png", pipeline)) if preview else None
     return {"copies": made, "preview": drawing}
+
+
+class _Behind:
+    """Does one thing on a thread of its own while the next is prepared: writes what is made.
+
+    A new one waits until the one before is done, so that no more than two copies are in memory and
+    they appear in order. What went wrong is raised in the thread that gave it, and before anything
+    that went wrong there meanwhile. Where one thread is all that may be used, nothing is put off.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="medsataug-writer")
+        self._doing: Future[None] | None = None
+
+    def do(self, task: Callable[[], None]) -> None:
+        """Start ``task`` once the one before is done."""
+        self._wait()
+        if threads.count() == 1:
+            task()
+        else:
+            self._doing = self._pool.submit(task)
+
+    def _wait(self) -> None:
+        doing, self._doing = self._doing, None
+        if doing is not None:
+            doing.result()
+
+    def __enter__(self) -> _Behind:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._pool:
+            self._wait()
 
 
 def _warn_of_loss(sample: Sample, result: Sample, plan: Plan) -> None:

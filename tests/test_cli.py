@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from medsataug import __version__, cli, recipes, transforms
-from tests.commands import ROOT, call, contents, finished, scene, volume, write_nifti
+from tests.commands import ROOT, call, contents, finished, process, scene, volume, write_nifti
 
 Case = tuple[Path, Path, Path]
 
@@ -302,6 +302,40 @@ def test_first_run_says_that_it_compiles(case: Case, tmp_path: Path) -> None:
     compiled[0].unlink()
     assert "compiling" in finished(*asked, tmp_path / "c", env=env).err
     assert contents(tmp_path / "c") == contents(tmp_path / "a")
+
+
+@pytest.mark.slow
+def test_processes_that_start_at_once_share_an_empty_cache(case: Case, tmp_path: Path) -> None:
+    recipe = tmp_path / "turn.yaml"
+    recipe.write_text("- rotate: {degrees: 9}\n- gamma: {exponent: 1.2}\n")
+    env = {"MEDSATAUG_CACHE_DIR": str(tmp_path / "cache")}
+    asked = ("augment", "-r", recipe, "-n", 1, "--seed", 1)
+    # Other types of voxels too: each compiles its own version of the same kernels.
+    (tmp_path / "float").mkdir()
+    other = volume(tmp_path / "float", "float32")
+    given = [case[:2], other[:2], case[:2]]
+    running = [
+        process(*asked, image, "-l", label, "-o", tmp_path / f"out{k}", env=env)
+        for k, (image, label) in enumerate(given)
+    ]
+    for one in running:
+        out, err = one.communicate(timeout=300)
+        assert one.returncode == 0, (out, err)
+    for k, (image, label) in enumerate(given):
+        again = finished(*asked, image, "-l", label, "-o", tmp_path / f"again{k}", env=env)
+        assert again.code == 0, again.err
+        assert contents(tmp_path / f"again{k}") == contents(tmp_path / f"out{k}")
+        assert contents(tmp_path / f"again{k}") == contents(tmp_path / f"again{k % 2}")
+    last = finished(*asked, case[0], "-l", case[1], "-o", tmp_path / "last", env=env)
+    assert last.err == ""  # nothing is compiled any more
+
+
+def test_a_quick_start_hides_nothing_for_good() -> None:
+    code = (
+        "from medsataug import start\nstart.quickly()\n"
+        "import gc, scipy.linalg.cython_blas\nassert gc.isenabled()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_help_imports_no_numba() -> None:

@@ -142,6 +142,88 @@ def test_a_failure_leaves_nothing(
     assert not out.exists()
 
 
+@pytest.fixture(params=[1, 2])
+def _number_of_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    # As set for the process: `call` puts back what commands change.
+    monkeypatch.setenv("MEDSATAUG_THREADS", str(request.param))
+    return int(request.param)
+
+
+@pytest.mark.usefixtures("_number_of_threads")
+def test_a_failure_keeps_what_was_finished_before(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, save = tmp_path / "out", copies.io.save
+
+    def fail(sample: msa.Sample, folder: Path) -> list[Path]:
+        if "copy_0002" in folder.name:
+            folder.mkdir()
+            (folder / "half").write_text("half")
+            raise OSError(28, "No space left on device")
+        return save(sample, folder)
+
+    monkeypatch.setattr(copies.io, "save", fail)
+    failed = augment(case, out, "-n", 6)
+    assert (failed.code, failed.out) == (1, "")
+    assert failed.err == (
+        f"error: {out / 'copy_0002'}: cannot be written (No space left on device); nothing of this "
+        "copy was kept\n"
+    )
+    assert sorted(p.name for p in out.iterdir()) == ["copy_0000", "copy_0001"]
+    monkeypatch.undo()
+    done = augment(case, out, "-n", 3, "--json").json["copies"]
+    assert [c["skipped"] for c in done] == [True, True, False]
+
+
+@pytest.mark.usefixtures("_number_of_threads")
+def test_what_fails_while_a_copy_is_written_leaves_it_whole(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, save = msa.Pipeline.plan, copies.io.save
+
+    def fail(self: msa.Pipeline, sample: msa.Sample, seed: int, index: int) -> msa.Plan:
+        if index == 1:
+            raise KeyboardInterrupt
+        return plan(self, sample, seed, index)
+
+    def slow(sample: msa.Sample, folder: Path) -> list[Path]:
+        time.sleep(0.1)
+        return save(sample, folder)
+
+    monkeypatch.setattr(msa.Pipeline, "plan", fail)
+    monkeypatch.setattr(copies.io, "save", slow)
+    out = tmp_path / "out"
+    stopped = augment(case, out, "-n", 3)
+    assert (stopped.code, stopped.err) == (130, "interrupted; finished copies are kept\n")
+    assert [p.name for p in out.iterdir()] == ["copy_0000"]
+    assert set(contents(out / "copy_0000")) == {"image.nii.gz", "mask.nii.gz", "record.json"}
+
+
+def test_the_next_is_made_meanwhile_and_no_more(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDSATAUG_THREADS", "2")
+    made, written, apart = [], [], []
+    save, warn = copies.io.save, copies._warn_of_loss
+
+    def noted(sample: msa.Sample, folder: Path) -> list[Path]:
+        time.sleep(0.05)
+        paths = save(sample, folder)
+        written.append(folder.name)
+        return paths
+
+    def counted(*given: object) -> None:
+        made.append(given)
+        apart.append(len(made) - len(written))
+        warn(*given)
+
+    monkeypatch.setattr(copies.io, "save", noted)
+    monkeypatch.setattr(copies, "_warn_of_loss", counted)
+    augment(case, tmp_path / "out", "-n", 5)
+    assert max(apart) == 2  # one being written, one just made
+    assert [name.split(".")[1] for name in written] == [f"copy_{k:04d}" for k in range(5)]
+
+
 def test_overwriting_that_fails_keeps_the_old_copy(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

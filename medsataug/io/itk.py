@@ -6,16 +6,15 @@ both headers are a few lines of text. ITK's world is LPS; ours is RAS.
 
 from __future__ import annotations
 
-import gzip
 import math
 import re
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import SimpleITK as sitk
+from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from medsataug.errors import FormatError, GeometryError
@@ -307,7 +306,7 @@ def _write_nrrd(path: Path, values: Array, grid: Grid, thickness: float) -> None
     lines += ["endian: little", "encoding: gzip", "", ""]
     with path.open("wb") as file:
         file.write("\n".join(lines).encode("ascii"))
-        with gzip.GzipFile("", "wb", 1, cast(Any, file), mtime=0) as stream:
+        with igzip.IGzipFile("", "wb", 1, cast(Any, file), mtime=0) as stream:
             stream.write(values.data)
 
 
@@ -316,7 +315,7 @@ def _write_meta(path: Path, values: Array, grid: Grid, thickness: float) -> None
     affine = _lps(grid, thickness)
     sizes = list(grid.shape[::-1]) + [1] * (affine is not None and grid.ndim == 2)
     spacing = spacing_xyz_mm(grid, thickness)[: len(sizes)]
-    packed = zlib.compress(values.data, 1)
+    packed = isal_zlib.compress(values.data, 1)
     lines = [
         "ObjectType = Image",
         f"NDims = {len(sizes)}",

@@ -6,13 +6,13 @@ Fortran order, which *is* (C, Z, Y, X) in C order, so that nothing is ever trans
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 from numpy.typing import NDArray
 
 from medsataug.errors import FormatError
@@ -31,7 +31,9 @@ from medsataug.io.nifti_header import (
 from medsataug.io.xyz import corners_apart, spacing_xyz_mm, xyz_of_grid
 from medsataug.types import Array, Channel, LazyImage, Sample
 
-#: Level 1 takes a fifth to two thirds of level 6's time for files 5 % larger (on brain MRIs).
+#: ISA-L's, 0 to 3. On brain MRIs of float32 and int16 and their labels, its level 1 takes a ninth
+#: to a sixteenth of the time of zlib's level 1, for files 3 to 5 % smaller (labels 68 %); its other
+#: levels, zlib-ng and libdeflate take longer for 1 % less. At 1.8 GB/s it needs no second thread.
 COMPRESS_LEVEL = 1
 _COLOURS = ("red", "green", "blue")
 
@@ -159,7 +161,7 @@ class Nifti:
                 _put(file, header, _planes(pixels, valid, dtype, scale))
                 return
             # No name and no time in the gzip header: equal samples give equal bytes.
-            with gzip.GzipFile("", "wb", COMPRESS_LEVEL, cast(Any, file), mtime=0) as stream:
+            with igzip.IGzipFile("", "wb", COMPRESS_LEVEL, cast(Any, file), mtime=0) as stream:
                 _put(cast(BinaryIO, stream), header, _planes(pixels, valid, dtype, scale))
 
     def describe(self, path: Path) -> dict[str, Any]:

@@ -6,10 +6,8 @@ DICOM header, are never looked at.
 
 from __future__ import annotations
 
-import gzip
 import math
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import Any, BinaryIO, Literal, cast
 
 import nibabel as nib
 import numpy as np
+from isal import igzip, isal_zlib
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -79,9 +78,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             if not packed:
                 yield stream
                 return
-            with gzip.GzipFile(fileobj=stream, mode="rb") as unpacked:
+            with igzip.IGzipFile(fileobj=stream, mode="rb") as unpacked:
                 yield cast(BinaryIO, unpacked)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    # ISA-L's stub says that its exception is an instance.
+    except (EOFError, isal_zlib.IsalError, igzip.BadGzipFile) as error:  # type: ignore[misc]
         raise FormatError(
             f"{path}: truncated or damaged: its gzip data end early or do not check "
             f"({type(error).__name__}); copy the file again"

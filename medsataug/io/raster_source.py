@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import re
 import threading
@@ -21,6 +20,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
+from medsataug import threads
 from medsataug.errors import FormatError, GeometryError
 from medsataug.types import Array, Window
 
@@ -47,8 +47,8 @@ def reading(path: Path | str) -> Iterator[None]:
 
 
 def gdal_threads() -> str:
-    """Say how many threads decode: all, but one in a loading worker, where cores are taken."""
-    return "1" if multiprocessing.parent_process() is not None else "ALL_CPUS"
+    """Say how many threads decode and encode: as many as compute."""
+    return str(threads.count())
 
 
 def open_raster(path: Path | str) -> Any:

@@ -20,12 +20,15 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 
 from medsataug.errors import FormatError
+from medsataug.io.deflated import append_tiles, predictor_for
 from medsataug.io.encode import nodata_for, nudge, to_dtype
 from medsataug.io.georef import NAMESPACE, Placement, place
-from medsataug.io.raster_source import open_raster
+from medsataug.io.raster_source import gdal_threads, open_raster
 from medsataug.types import Array, Channel, LazyImage, Sample
 
 _LARGE = 2048
+#: On Sentinel-2 bands it takes a quarter of the time of GDAL's default, for files 3 % larger.
+_ZSTD_LEVEL = 1
 #: Names given to bands that have none; they are not written as if they were theirs.
 _NUMBERED = re.compile(r"(band|channel) \d+$")
 
@@ -45,7 +48,7 @@ class _Job:
     def shape(self) -> tuple[int, ...]:
         return tuple(self.pixels.shape)
 
-    def blocks(self, rows: int) -> Iterator[tuple[int, Array, NDArray[np.bool_]]]:
+    def blocks(self, rows: int) -> Iterator[tuple[Array, NDArray[np.bool_]]]:
         """Yield strips of encoded values with one plane of validity: memory stays small."""
         for start in range(0, self.shape[1], rows):
             part = slice(start, min(start + rows, self.shape[1]))
@@ -68,12 +71,13 @@ class _Job:
                     out[~valid] = self.nodata
             # One plane for all bands: a pixel counts only where every band has data.
             plane = np.asarray(np.ones(out.shape[1:], bool) if valid is None else valid.all(axis=0))
-            yield start, out, plane
+            yield out, plane
 
 
 def write_raster(sample: Sample, path: Path, role: str) -> None:
     """Write the image or the label of ``sample`` as a tiled GeoTIFF at ``path``."""
-    with _writing(path):
+    # Threads deflate a block each, and blocks are written in order: the same bytes every time.
+    with _writing(path, gdal_threads()):
         _write(sample, path, role, cog=False)
 
 
@@ -82,7 +86,7 @@ def write_cog(sample: Sample, path: Path, role: str = "image") -> None:
 
     Overviews are averages for an image and the most frequent class for a label.
     """
-    with _writing(path), MemoryFile(ext=".tif") as memory:
+    with _writing(path, "1"), MemoryFile(ext=".tif") as memory:
         compress = _write(sample, memory.name, role, cog=True)
         with open_raster(memory.name) as plain:
             spaces = set(plain.tag_namespaces()) - {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS"}
@@ -102,11 +106,11 @@ def write_cog(sample: Sample, path: Path, role: str = "image") -> None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """One-line errors, no sidecar files, and one thread: the same bytes every time."""
-    settings = {"GDAL_PAM_ENABLED": False, "GDAL_TIFF_INTERNAL_MASK": True, "GDAL_NUM_THREADS": "1"}
+def _writing(path: Path, threads: str) -> Iterator[None]:
+    """One-line errors and no sidecar files."""
+    settings = {"GDAL_PAM_ENABLED": False, "GDAL_TIFF_INTERNAL_MASK": True}
     try:
-        with rasterio.Env(**settings):
+        with rasterio.Env(GDAL_NUM_THREADS=threads, **settings):
             yield
     except RasterioError as error:
         reason = " ".join(str(error.__cause__ or error).split())
@@ -115,11 +119,13 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _create(path: Path | str, profile: Mapping[str, Any]) -> Any:
+def _opened(path: Path | str, mode: str, **profile: Any) -> Any:
     # The filter is per process, not per thread, so it is held no longer than the opening.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path, "w", **profile)
+        dataset = rasterio.open(path, mode, **profile)
+        _ = dataset.transform  # the warning is given here
+        return dataset
 
 
 def _job(sample: Sample, meta: Mapping[str, Any], role: str) -> _Job:
@@ -170,6 +176,9 @@ def _write(sample: Sample, path: Path | str, role: str, *, cog: bool) -> str:
     compress = "ZSTD" if str(layout.get("compress", "")).upper() == "ZSTD" else "DEFLATE"
     block = 512 if max(height, width) >= _LARGE else 256
     rgb = [c.name for c in colours[:3]] == ["red", "green", "blue"]
+    planar = str(layout.get("interleave") or "pixel") == "band"
+    # GDAL's own tiles would be as small, and take longer.
+    deflated = compress == "DEFLATE" and not cog
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "width": width,
@@ -180,31 +189,52 @@ def _write(sample: Sample, path: Path | str, role: str, *, cog: bool) -> str:
         "tiled": True,
         "blockxsize": block,
         "blockysize": block,
-        "interleave": str(layout.get("interleave") or "pixel"),
+        "interleave": "band" if planar else "pixel",
         "photometric": "RGB" if rgb else "MINISBLACK",
         "bigtiff": "IF_SAFER",
         **placement.profile(),
     }
     if not cog:
-        profile |= {"compress": compress, "predictor": 3 if job.dtype.kind == "f" else 2}
-    with _create(path, profile) as dataset:
+        profile |= {"compress": compress, "predictor": predictor_for(job.dtype)}
+        profile |= {"sparse_ok": True} if deflated else {"zstd_level": _ZSTD_LEVEL}
+    # The mask comes last, by one thread, in the file opened again: several would put its blocks
+    # now here, now there among those of the pixels.
+    masks: list[NDArray[np.uint8]] = []
+    strips = _strips(job, block, masks)
+    with _opened(path, "w", **profile) as dataset:
         # All of the header before the first pixel, so that it is written once.
         _write_facts(dataset, sample, meta, role, bands, placement)
         dataset.colorinterp = colours
         table = meta.get("colormap")
         if table and dataset.count == 1 and job.dtype.name in ("uint8", "uint16"):
             dataset.write_colormap(1, {int(k): tuple(v) for k, v in table.items()})
-        for start, values, plane in job.blocks(block):
-            window = ((start, start + values.shape[1]), (0, width))
-            if job.extra == "alpha":
-                opaque = np.iinfo(np.uint16).max if job.dtype == np.uint16 else 255
-                opaque = min(opaque, np.iinfo(job.dtype).max) if job.dtype.kind != "f" else 255
-                alpha = np.where(plane, opaque, 0).astype(job.dtype)
-                values = np.concatenate([values, alpha[None]])
-            dataset.write(values, window=window)
-            if job.extra == "mask":
-                dataset.write_mask(plane, window=window)
+        if not deflated:
+            for number, values in enumerate(strips):
+                start = number * block
+                window = ((start, start + values.shape[1]), (0, width))
+                dataset.write(values, window=window)
+    if deflated:
+        append_tiles(Path(path), strips, block, planar=planar)
+    if masks:
+        with rasterio.Env(GDAL_NUM_THREADS="1"), _opened(path, "r+") as dataset:
+            for number, packed in enumerate(masks):
+                plane = np.unpackbits(packed, axis=1, count=width)
+                window = ((number * block, number * block + len(plane)), (0, width))
+                dataset.write_mask(plane.astype(bool), window=window)
     return compress
+
+
+def _strips(job: _Job, rows: int, masks: list[NDArray[np.uint8]]) -> Iterator[Array]:
+    """Yield strips of what is stored, alpha included; a mask goes into ``masks``, a bit a pixel."""
+    for values, plane in job.blocks(rows):
+        if job.extra == "mask":
+            masks.append(np.packbits(plane, axis=1))
+        if job.extra == "alpha":
+            opaque = np.iinfo(np.uint16).max if job.dtype == np.uint16 else 255
+            opaque = min(opaque, np.iinfo(job.dtype).max) if job.dtype.kind != "f" else 255
+            alpha = np.where(plane, opaque, 0).astype(job.dtype)
+            values = np.concatenate([values, alpha[None]])
+        yield values
 
 
 def _matched_bands(

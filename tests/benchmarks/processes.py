@@ -5,8 +5,12 @@ Run as `python processes.py TOOL` it is the child of `memory`, and prints its fi
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +22,12 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 SAMPLES = HERE.parents[1] / "data_samples"
-CLI = ["-c", "import sys; from medsataug.cli import main; sys.exit(main())"]
+# The last argument is the folder of the copies: with it there, a run would only find them finished.
+CLI = [
+    "-c",
+    "import shutil, sys; shutil.rmtree(sys.argv[-1], ignore_errors=True); "
+    "from medsataug.cli import main; sys.exit(main())",
+]
 
 # A child's peak as its parent reads it starts from the parent's own size, so a small process of
 # its own starts the command and reads.
@@ -35,10 +44,20 @@ class Failed(Exception):
     """The command did not run; the message is its last line."""
 
 
+@functools.cache
+def _environment() -> dict[str, str]:
+    """With a folder for bytecode, as installed packages have it, whatever this process was told."""
+    folder = tempfile.mkdtemp(prefix="bytecode-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPYCACHEPREFIX": folder}
+
+
 def command(arguments: list[str]) -> tuple[float, float]:
     """Wall seconds and peak MB of `python arguments...` in a fresh process."""
     whole = [sys.executable, "-c", _LAUNCHER, sys.executable, *arguments]
-    out = subprocess.run(whole, capture_output=True, text=True, check=True).stdout
+    environment = _environment()
+    out = subprocess.run(whole, capture_output=True, text=True, check=True, env=environment).stdout
     seconds, peak, status, error = json.loads(out)
     if status:
         lines = [line for line in error.splitlines() if line.strip()]
@@ -60,7 +79,8 @@ def interleaved(commands: dict[str, list[str]], repeats: int) -> dict[str, list[
             taken = times[name]
             if not isinstance(taken, str):
                 start = time.perf_counter()
-                subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+                whole = [sys.executable, *arguments]
+                subprocess.run(whole, capture_output=True, check=True, env=_environment())
                 taken.append(time.perf_counter() - start)
     return times
 

@@ -277,6 +277,8 @@ def test_written_twice_is_identical_and_nameless(tmp_path: Path) -> None:
         first, second = (file.read_bytes() for file in made)
         assert first == second
         assert b"one" not in first
+        if suffix == ".nii.gz":
+            assert first[:8] == b"\x1f\x8b\x08" + bytes(5)  # no flags, so no name; no time
         plain = gzip.decompress(first) if suffix == ".nii.gz" else first
         assert b"Zoe" not in plain
         header = nib.load(made[0]).header
@@ -369,6 +371,12 @@ def test_bad_gzip(tmp_path: Path) -> None:
     assert "do not check (BadGzipFile)" in refusal(path)
     path.write_bytes(data[:-4])
     assert "(EOFError)" in refusal(path)
+    # A byte that is no code of deflate's: block types go to 2.
+    path.write_bytes(data[:10] + b"\xff" + data[11:])
+    assert refusal(path) == (
+        "F: truncated or damaged: its gzip data end early or do not check (IsalError); copy the "
+        "file again"
+    )
     plain = raw(write(tmp_path / "b.nii", phantom()), dim=[3, 9000, 9000, 9000, 1, 1, 1, 1])
     path.write_bytes(gzip.compress(plain.read_bytes()))
     assert "cannot hold even when it is compressed" in refusal(path)
