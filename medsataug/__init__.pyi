@@ -30,8 +30,11 @@ from medsataug.transforms.crop import Crop as Crop
 from medsataug.transforms.elastic import Elastic as Elastic
 from medsataug.transforms.flip import Flip as Flip
 from medsataug.transforms.gamma import Gamma as Gamma
+from medsataug.transforms.gaussian_blur import GaussianBlur as GaussianBlur
 from medsataug.transforms.gaussian_noise import GaussianNoise as GaussianNoise
 from medsataug.transforms.intensity_scale import IntensityScale as IntensityScale
+from medsataug.transforms.low_resolution import LowResolution as LowResolution
+from medsataug.transforms.median import Median as Median
 from medsataug.transforms.normalize import Normalize as Normalize
 from medsataug.transforms.one_of import OneOf as OneOf
 from medsataug.transforms.pad import Pad as Pad
@@ -41,6 +44,7 @@ from medsataug.transforms.resize import Resize as Resize
 from medsataug.transforms.rot90 import Rot90 as Rot90
 from medsataug.transforms.rotate import Rotate as Rotate
 from medsataug.transforms.scale import Scale as Scale
+from medsataug.transforms.sharpen import Sharpen as Sharpen
 from medsataug.transforms.shear import Shear as Shear
 from medsataug.transforms.simard_elastic import SimardElastic as SimardElastic
 from medsataug.transforms.some_of import SomeOf as SomeOf

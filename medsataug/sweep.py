@@ -8,14 +8,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medsataug import threads, transforms
+from medsataug import threads, timing, transforms
 from medsataug.errors import ConfigError
 from medsataug.facts import Distribution, Facts, distribution, kept
-from medsataug.kernels.pointwise import mix_channels, scale_shift
+from medsataug.kernels.pointwise import (
+    NOWHERE,
+    has_nan,
+    mix_channels,
+    scale_shift,
+    scale_shift_limit,
+    stretch,
+)
 from medsataug.mixing import blended, changed_label
 from medsataug.types import Array, Sample
 from medsataug.values import (
@@ -34,6 +42,8 @@ from medsataug.values import (
 #: Voxels of a slice: 256 KiB of float32 stay in the second-level cache.
 SLICE = 2**16
 Volume = NDArray[np.float32]
+#: Slices and rows of a channel (Z, Y, X).
+Box = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,7 @@ class Pass:
     params: tuple[NDArray[np.float64] | None, ...]
     key: int
     where: Where
+    number: int = 0
 
 
 class CaseStatistics:
@@ -97,10 +108,10 @@ def _follow(known: Distribution, done: Pass, channel: int, where: Where) -> None
     if done.kernel is scale_shift and not partly:
         gain, bias = params
         known.mean, known.std = known.mean * gain + bias, known.std * abs(gain)
-        scale_shift(known.values, params, 0, np.uint64(0))
+        scale_shift(known.values, params, NOWHERE, np.uint64(0))
         return
     before = known.values.copy()
-    done.kernel(known.values, params, 0, np.uint64(0))
+    done.kernel(known.values, params, NOWHERE, np.uint64(0))
     if partly:
         np.copyto(known.values, before, where=before == 0)
     old, new = (v[1:-1].astype(np.float64) for v in (before, known.values))
@@ -109,36 +120,63 @@ def _follow(known: Distribution, done: Pass, channel: int, where: Where) -> None
     known.std = known.std * float(new.std()) / spread if spread else float(new.std())
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where the first pass reads an image from: (n,) arrays of any type, and what is valid."""
+
+    channels: Sequence[Array]
+    valid: Sequence[NDArray[np.bool_] | None]
+
+    def read(self, channel: int, start: int, out: NDArray[np.float32]) -> None:
+        """Fill (n,) ``out`` with a slice of a channel, NaN where it is not valid."""
+        part = slice(start, start + len(out))
+        out[:] = self.channels[channel][part]
+        valid = self.valid[channel]
+        if valid is not None:
+            np.copyto(out, np.float32(np.nan), where=~valid[part])
+
+
 @dataclass
 class Work:
-    """What steps change: the image, its labels, and the fill that stands for the border."""
+    """What steps change: the image, its labels, and the fill that stands for the border.
+
+    ``image`` holds nothing yet where there is a ``source``. ``whole`` is whether no NaN is known
+    to be in it.
+    """
 
     image: Volume
     label: Array | None
     fills: NDArray[np.float32]
     statistics: CaseStatistics
     partner: Callable[[Mix], Sample]
+    source: Source | None = None
+    whole: bool = False
 
 
 def sweep(work: Work, steps: Sequence[ValueStep]) -> None:
     """Carry out ``steps`` on ``work`` in order."""
     pending: list[Pass] = []
-    for step in steps:
+    clock = timing.clock()
+    for at, step in enumerate(steps):
         if isinstance(step, (Tile, ChannelAffine)) and not _is_mixing(step):
             if _needs_output(step):
                 _run(work, pending)
                 pending = []
-            done = _resolved(step, work)
+            clock.turn(at)
+            done = _resolved(step, at, work)
             pending.append(done)
             work.statistics.follow(done)
             _follow_fills(work.fills, done)
             continue
         _run(work, pending)
-        pending = []
+        pending, work.whole = [], False
+        clock.turn(at)
         if isinstance(step, ChannelAffine):
             _mix(work, step)
-        elif isinstance(step, (Stencil, Whole)):
+        elif isinstance(step, Stencil):
             _neighbours(work, step)
+        elif isinstance(step, Whole):
+            _whole(work, step)
         elif isinstance(step, Mix):
             work.image, work.label = blended(work.image, work.label, step, work.partner(step))
         else:
@@ -157,17 +195,17 @@ def _needs_output(step: Tile | ChannelAffine) -> bool:
     return any(isinstance(v, Stat) and v.scope == "output" for p in step.params if p for v in p)
 
 
-def _resolved(step: Tile | ChannelAffine, work: Work) -> Pass:
+def _resolved(step: Tile | ChannelAffine, at: int, work: Work) -> Pass:
     if isinstance(step, ChannelAffine):
         pairs = np.stack([step.gain, step.bias], axis=1)
-        return Pass(scale_shift, tuple(pairs), 0, step.where)
+        return Pass(scale_shift, tuple(pairs), 0, step.where, at)
     params = tuple(
         None
         if given is None
         else np.array([number(v, c, step.where, work) for v in given], dtype=np.float64)
         for c, given in enumerate(step.params)
     )
-    return Pass(transforms.function(step.kernel), params, step.key, step.where)
+    return Pass(transforms.function(step.kernel), params, step.key, step.where, at)
 
 
 def number(value: Number, channel: int, where: Where, work: Work) -> float:
@@ -189,38 +227,94 @@ def _follow_fills(fills: NDArray[np.float32], done: Pass) -> None:
     for c, params in enumerate(done.params):
         if params is not None and not (done.where == "nonzero" and fills[c] == 0):
             one = fills[c : c + 1].copy()
-            done.kernel(one, params, 0, np.uint64(0))
+            done.kernel(one, params, NOWHERE, np.uint64(0))
             fills[c] = one[0]
 
 
 def _run(work: Work, passes: Sequence[Pass]) -> None:
-    """Run pointwise passes slice by slice: a slice goes through all of them while in cache."""
-    if not passes:
+    """Run pointwise passes slice by slice.
+
+    While it is in cache, a slice is read from the source, goes through all passes and is searched
+    for NaN: each of these over the whole image would cost as much as a kernel.
+    """
+    source, work.source = work.source, None
+    if not passes and source is None:
         return
+    passes = _folded(passes)
     channels, size = len(work.image), math.prod(work.image.shape[1:])
     flat = work.image.reshape(channels, size)
     labels = None if work.label is None else work.label[0].reshape(-1)
     parts = [(c, start) for c in range(channels) for start in range(0, size, SLICE)]
+    gaps: list[bool] = []
+    clock = timing.clock()
+    clock.turn("slices")
+    read = None if source is None else clock.of("in", source.read)
+    changes = [clock.of(done.number, partial(_change, done)) for done in passes]
+    search = clock.of("search", has_nan)
 
     def one(part: tuple[int, int]) -> None:
         c, start = part
         x = flat[c, start : start + SLICE]
-        for done in passes:
-            params = done.params[c]
-            if params is None:
-                continue
-            key, first = np.uint64(done.key), c * size + start
-            if done.where in ("valid", "all"):
-                done.kernel(x, params, first, key)
-                continue
-            near = None if labels is None else labels[start : start + SLICE]
-            keep = kept(x, None, near, done.where)
-            if keep.any():
-                changed = x.copy()
-                done.kernel(changed, params, first, key)
-                np.copyto(x, changed, where=keep)
+        near = None if labels is None else labels[start : start + SLICE]
+        if read is not None:
+            read(c, start, x)
+        for change in changes:
+            change(x, c, c * size + start, near)
+        gaps.append(search(x))
 
     threads.run(one, parts)
+    work.whole = not any(gaps)
+
+
+def _change(done: Pass, x: NDArray[np.float32], c: int, first: int, near: Array | None) -> None:
+    """Carry a step out on a slice of channel ``c``; ``near`` are the labels there."""
+    params, key = done.params[c], np.uint64(done.key)
+    if params is None:
+        return
+    if done.where in ("valid", "all"):
+        done.kernel(x, params, first, key)
+        return
+    keep = kept(x, None, near, done.where)
+    if keep.any():
+        changed = x.copy()
+        done.kernel(changed, params, first, key)
+        np.copyto(x, changed, where=keep)
+
+
+def _folded(passes: Sequence[Pass]) -> list[Pass]:
+    """Take gains and biases into the like step that comes next."""
+    out: list[Pass] = []
+    for done in passes:
+        before = out[-1] if out else None
+        if (
+            before is not None
+            and before.kernel is scale_shift
+            and done.kernel in (scale_shift, stretch)
+            and before.where == done.where
+            and done.where in ("valid", "all")
+        ):
+            limited = done.kernel is stretch
+            pairs = zip(before.params, done.params, strict=True)
+            params = tuple(_after(first, second, limited) for first, second in pairs)
+            kernel = scale_shift_limit if limited else scale_shift
+            out[-1] = Pass(kernel, params, 0, done.where, done.number)
+        else:
+            out.append(done)
+    return out
+
+
+def _after(
+    first: NDArray[np.float64] | None, second: NDArray[np.float64] | None, limited: bool
+) -> NDArray[np.float64] | None:
+    """Gain and bias of a channel, and limits, where ``second`` comes after ``first``."""
+    if first is None and second is None:
+        return None
+    gain, bias = (1.0, 0.0) if first is None else first
+    if not limited:
+        then, plus = (1.0, 0.0) if second is None else second
+        return np.array([then * gain, then * bias + plus])
+    factor, centre, low, high = (1.0, 0.0, -math.inf, math.inf) if second is None else second
+    return np.array([factor * gain, factor * (bias - centre) + centre, low, high])
 
 
 def _mix(work: Work, step: ChannelAffine) -> None:
@@ -237,8 +331,68 @@ def _mix(work: Work, step: ChannelAffine) -> None:
     work.statistics.lose()
 
 
-def _neighbours(work: Work, step: Stencil | Whole) -> None:
-    """Run a kernel that needs more than its own voxel, channel by channel."""
+def _boxes(volume: tuple[int, ...]) -> list[Box]:
+    """Cut (Z, Y, X) into whole slices, or slices into rows, so that all threads have enough."""
+    (nz, ny, nx), number = volume, threads.count()
+    wanted = 1 if number == 1 else min(4 * number, -(-nz * ny * nx // SLICE))
+    if nz >= wanted:
+        step = -(-nz // wanted)
+        return [(slice(z, min(z + step, nz)), slice(0, ny)) for z in range(0, nz, step)]
+    step = -(-nz * ny // wanted)
+    return [
+        (slice(z, z + 1), slice(y, min(y + step, ny)))
+        for z in range(nz)
+        for y in range(0, ny, step)
+    ]
+
+
+def _neighbours(work: Work, step: Stencil) -> None:
+    """Run a kernel that needs neighbours: box by box, with one channel of room for all."""
+    shape = work.image.shape[1:]
+    volume = shape if len(shape) == 3 else (1, *shape)
+    labels = None if work.label is None else work.label[0].reshape(volume)
+    made, boxes = np.empty(volume, np.float32), _boxes(volume)
+    for c, given in enumerate(step.params):
+        if given is None:
+            continue
+        params = np.array([number(v, c, step.where, work) for v in given], dtype=np.float64)
+        channel = work.image[c].reshape(volume)
+        _stencil(step, params, channel, labels, made, boxes)
+        if len(work.image) == 1:
+            work.image = made.reshape(work.image.shape)
+        else:
+            _copy(made, channel, boxes)
+
+
+def _stencil(
+    step: Stencil,
+    params: NDArray[np.float64],
+    channel: Volume,
+    labels: Array | None,
+    made: Volume,
+    boxes: Sequence[Box],
+) -> None:
+    """Fill (Z, Y, X) ``made`` with what becomes of ``channel``."""
+    kernel = transforms.function(step.kernel)
+
+    def one(box: Box) -> None:
+        before, out = channel[box], made[box]
+        kernel(channel, params, box[0].start, box[1].start, out)
+        keep = ~np.isnan(before) if has_nan(before.reshape(-1)) else None
+        if step.where not in ("valid", "all"):
+            keep = kept(before, keep, None if labels is None else labels[box], step.where)
+        if keep is not None:
+            np.copyto(out, before, where=~keep)
+
+    threads.run(one, boxes)
+
+
+def _copy(source: Volume, out: Volume, boxes: Sequence[Box]) -> None:
+    threads.run(lambda box: np.copyto(out[box], source[box]), boxes)
+
+
+def _whole(work: Work, step: Whole) -> None:
+    """Run a kernel that needs all of a channel, channel by channel."""
     kernel = transforms.function(step.kernel)
     labels = None if work.label is None else work.label[0]
     shape = work.image.shape[1:]
@@ -250,14 +404,10 @@ def _neighbours(work: Work, step: Stencil | Whole) -> None:
             return
         params = np.array([number(v, c, step.where, work) for v in given], dtype=np.float64)
         channel, out = work.image[c].reshape(volume), np.empty(volume, np.float32)
-        if isinstance(step, Stencil):
-            kernel(channel, params, out)
-        else:
-            kernel(channel, params, np.uint64(step.key), out)
-        flat = out.reshape(shape)
+        kernel(channel, params, np.uint64(step.key), out)
         keep = ~np.isnan(work.image[c])
         if step.where not in ("valid", "all"):
             keep &= kept(work.image[c], None, labels, step.where)
-        np.copyto(work.image[c], flat, where=keep)
+        np.copyto(work.image[c], out.reshape(shape), where=keep)
 
     threads.run(one, range(len(work.image)))

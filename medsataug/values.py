@@ -74,7 +74,11 @@ class Tile:
 
 @dataclass(frozen=True)
 class Stencil:
-    """Needs neighbours: ``kernel(channel, parameters, out)``, reaching ``halo`` voxels."""
+    """Needs neighbours: ``kernel(source, parameters, z, y, out)`` fills a box of a channel.
+
+    ``source`` is the whole channel (Z, Y, X) as it was, ``out`` (Z', Y', X) the box of it that
+    begins at row ``y`` of slice ``z``. A voxel depends on those within ``halo`` (z, y, x) alone.
+    """
 
     kernel: str
     params: tuple[tuple[Number, ...] | None, ...]

@@ -153,14 +153,16 @@ def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]:
 
 def normal(key: int, number: int) -> float:
     """Standard normal value of a number: Box–Muller on two words of its Philox counter."""
-    group, within = divmod(number, 64)
-    row, lane = divmod(within, 16)
-    counter = 16 * group + lane
+    group, within = divmod(number, 1024)
+    row, lane = divmod(within, 256)
+    counter = 256 * group + lane
     words = philox([counter % 2**32, counter >> 32, 0, 0], [key % 2**32, key >> 32])
     u = (words[row & 2] + 0.5) / 2**32
-    angle = 2 * math.pi * words[(row & 2) + 1] / 2**32
+    turn = words[(row & 2) + 1]
+    angle = ((turn % 2**30 + 2**29) % 2**30 - 2**29) * math.pi / 2**31
+    cosine, sine = (-1) ** (turn >> 31) * math.cos(angle), math.sin(angle)
     radius = math.sqrt(-2 * math.log(u))
-    return radius * (math.sin(angle) if row & 1 else math.cos(angle))
+    return radius * (sine if row & 1 != turn >> 30 & 1 else cosine)
 
 
 def shrinking_mean(src: NDArray, positions: Sequence[Sequence[float]], mode: int, fill: float):
@@ -168,3 +170,62 @@ def shrinking_mean(src: NDArray, positions: Sequence[Sequence[float]], mode: int
     values = [linear(src, p, mode, fill) for p in positions]
     good = [v for v in values if not math.isnan(v)]
     return sum(good) / len(good) if 2 * len(good) >= len(values) else math.nan
+
+
+def gaussian_matrix(n: int, sigma: float, half_widths: float = 3.9) -> NDArray[np.float64]:
+    """(n, n) matrix of a Gaussian blur along an axis with a half-sample symmetric border."""
+    reach = max(0, math.ceil(half_widths * sigma - 0.5))
+    offsets = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (offsets / max(sigma, 1e-9)) ** 2)
+    weights /= weights.sum()
+    matrix = np.zeros((n, n))
+    for i in range(n):
+        for offset, w in zip(offsets, weights, strict=True):
+            j = i + offset
+            while not 0 <= j < n:
+                j = -1 - j if j < 0 else 2 * n - 1 - j
+            matrix[i, j] += w
+    return matrix
+
+
+def coarse_matrix(n: int, m: int, mean: bool) -> NDArray[np.float64]:
+    """(n, n) matrix that goes down to ``m`` voxels along an axis and up again."""
+    down, up = np.zeros((m, n)), np.zeros((n, m))
+    for j in range(m):
+        if mean:
+            for i in range(n):
+                down[j, i] = max(0.0, min(i + 1, (j + 1) * n / m) - max(i, j * n / m)) * m / n
+        else:
+            down[j, math.floor((j + 0.5) * n / m)] = 1
+    for i in range(n):
+        at = min(max((i + 0.5) * m / n - 0.5, 0), m - 1)
+        low = min(math.floor(at), m - 2) if m > 1 else 0
+        up[i, low] += 1 - (at - low)
+        if m > 1:
+            up[i, low + 1] += at - low
+    return up @ down
+
+
+def normalised(src: NDArray, matrices: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Σ w v m / Σ w m along all axes; a voxel without valid neighbours, or invalid, stays."""
+    valid = ~np.isnan(src)
+    sums, weights = np.where(valid, src, 0).astype(np.float64), valid.astype(np.float64)
+    for axis, matrix in enumerate(matrices):
+        sums = np.moveaxis(np.tensordot(matrix, sums, (1, axis)), 0, axis)
+        weights = np.moveaxis(np.tensordot(matrix, weights, (1, axis)), 0, axis)
+    enough = valid & (weights > 1e-6)
+    return np.where(enough, sums / np.where(enough, weights, 1), src)
+
+
+def median(src: NDArray, window: Sequence[int]) -> NDArray[np.float64]:
+    """Median of the valid voxels of a window; an invalid voxel stays."""
+    out = np.full(src.shape, np.nan)
+    reach = [range(-(w // 2), w // 2 + 1) for w in window]
+    for index in np.ndindex(src.shape):
+        if not math.isnan(src[index]):
+            near = [
+                float(tap(src, [i + o for i, o in zip(index, offset, strict=True)], REFLECT, 0))
+                for offset in itertools.product(*reach)
+            ]
+            out[index] = np.median([v for v in near if not math.isnan(v)])
+    return out

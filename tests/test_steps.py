@@ -184,8 +184,9 @@ def test_tile_gets_its_voxel_numbers():
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_stencil(ndim):
-    def shifted(channel, p, out):
-        out[...] = np.roll(channel, 1, axis=2) * p[0]
+    def shifted(source, p, z, y, out):
+        rolled = np.roll(source, 1, axis=2) * p[0]
+        out[...] = rolled[z : z + out.shape[0], y : y + out.shape[1]]
 
     kind = probe(
         lambda _: (Stencil("probe:shift", ((2.0,), None, (3.0,)), (0, 0, 1), (1, 4)),),

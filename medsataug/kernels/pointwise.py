@@ -2,14 +2,18 @@
 
 Every pointwise kernel has one signature: ``kernel(x, p, first, key)`` changes (n,) float32 ``x``
 in place. ``p`` holds float64 parameters, ``first`` the number of the slice's first voxel in its
-step's frame (channel included) and ``key`` keys noise. NaN stays NaN.
+step's frame (channel included; `NOWHERE` for values that have no place, such as quantiles) and
+``key`` keys noise. NaN stays NaN.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from medsataug.kernels.jit import kernel
+from medsataug.kernels.jit import float_bits, kernel
+
+#: Number of the first voxel where there is no voxel.
+NOWHERE = -1
 
 
 @kernel
@@ -32,6 +36,17 @@ def stretch(x, p, first, key):
 
 
 @kernel
+def scale_shift_limit(x, p, first, key):
+    """Gain ``p[0]``, then bias ``p[1]``, kept within ``p[2]`` … ``p[3]``."""
+    gain, bias = np.float32(p[0]), np.float32(p[1])
+    low, high = np.float32(p[2]), np.float32(p[3])
+    for i in range(x.shape[0]):
+        v = x[i] * gain + bias
+        v = low if v < low else v
+        x[i] = high if v > high else v
+
+
+@kernel
 def limit(x, p, first, key):
     """Keep within ``p[0]`` … ``p[1]``."""
     low, high = np.float32(p[0]), np.float32(p[1])
@@ -43,11 +58,12 @@ def limit(x, p, first, key):
 
 @kernel
 def has_nan(x):
-    """Whether any of (n,) ``x`` is NaN."""
-    found = np.int32(0)
+    """Whether any of (n,) float32 ``x`` is NaN."""
+    # By bits: a maximum of integers vectorises, 3 times faster than the flags of comparisons.
+    greatest = np.int32(0)
     for i in range(x.shape[0]):
-        found |= np.int32(x[i] != x[i])
-    return found != 0
+        greatest = max(greatest, np.int32(float_bits(x[i]) & np.uint32(0x7FFFFFFF)))
+    return greatest > np.int32(0x7F800000)
 
 
 @kernel

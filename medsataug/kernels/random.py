@@ -3,9 +3,10 @@
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011,
 section 4.3 and table 2 (Philox4x32-10). Box and Muller, Ann. Math. Stat. 29 (1958) 610.
 
-A value depends on the key and its own number only. Values are numbered in groups of 64: value
-``v`` is word ``(v % 64) // 16`` of counter ``16 (v // 64) + v % 16``, so that sixteen counters
-advance side by side in vector registers.
+A value depends on the key and its own number only. Values are numbered in groups of 1024: value
+``v`` is made of word ``(v % 1024) // 256`` of counter ``256 (v // 1024) + v % 256`` and of the
+word it is paired with (0 with 1, 2 with 3). Many counters so advance side by side in vector
+registers, and each word's values lie in a row.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import math
 import numpy as np
 
 from medsataug.kernels.jit import bits_float, float_bits, inline, kernel
+from medsataug.kernels.vectors import wide_vectors
 
-GROUP = 64
-BATCH = 16  # groups made at once; they stay in the first-level cache
+GROUP = 1024  # values made at once: they and their words stay in the first-level cache
+ROW = GROUP // 4
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -70,90 +72,88 @@ def philox_words(key, first, out):
 
 
 @inline
-def _log(u):
-    """Natural logarithm of a positive normal float32, to 2.5 units in the last place.
+def _radius(w):
+    """Square root of −2 ln((w + ½) / 2³²), of a uint32 word; the greatest is 6.76.
 
-    Mantissa in [sqrt(1/2), sqrt(2)), then the odd series in s = (m − 1)/(m + 1).
+    Mantissa in sqrt(1/2) … sqrt(2), then the odd series of its logarithm in (m − 1)/(m + 1), with
+    minimax coefficients (error 1e-9). The division by 2³² is part of the exponent's offset, and
+    the factor −2 of the series.
     """
-    bits = float_bits(u)
-    shifted = np.int32(bits) - np.int32(0x3F3504F3)
-    exponent = shifted >> np.int32(23)
-    mantissa = bits_float(np.uint32((shifted & np.int32(0x007FFFFF)) + np.int32(0x3F3504F3)))
-    s = (mantissa - np.float32(1)) / (mantissa + np.float32(1))
+    bits = np.int32(float_bits(np.float32(w) + np.float32(0.5)))
+    shifted = np.int32(bits - np.int32(0x4F3504F3))
+    exponent = np.int32(shifted >> np.int32(23))
+    mantissa = np.int32(np.int32(shifted & np.int32(0x007FFFFF)) + np.int32(0x3F3504F3))
+    m = bits_float(np.uint32(mantissa))
+    s = (m - np.float32(1)) / (m + np.float32(1))
     z = s * s
-    series = np.float32(2 / 9)
-    series = series * z + np.float32(2 / 7)
-    series = series * z + np.float32(2 / 5)
-    series = series * z + np.float32(2 / 3)
-    series = series * z + np.float32(2)
-    return np.float32(exponent) * np.float32(math.log(2)) + s * series
+    series = np.float32(-2 * 0.298709378)
+    series = series * z + np.float32(-2 * 0.39977574)
+    series = series * z + np.float32(-2 * 0.666667761)
+    series = series * z + np.float32(-4)
+    square = np.float32(exponent) * np.float32(-2 * math.log(2)) + s * series
+    return np.float32(math.sqrt(max(square, np.float32(0))))
 
 
 @inline
-def _turn(w):
-    """Cosine and sine of the angle 2π w / 2³² by quadrant and Taylor series (error < 4e-7)."""
-    turned = np.uint32((np.uint64(w) + np.uint64(0x20000000)) & _LOW)
-    quarter = turned >> np.uint32(30)
-    rest = np.int32(turned & np.uint32(0x3FFFFFFF)) - np.int32(0x20000000)
-    x = np.float32(rest) * np.float32(2 * math.pi / 2**32)
+def _direction(w):
+    """Point on the unit circle, evenly spread as the uint32 word is (error < 2e-7).
+
+    Thirty bits are an angle of −π/4 to π/4, whose sine and cosine are minimax polynomials (errors
+    2e-9 and 4e-8); the highest bit mirrors the cosine, and the next swaps the two.
+    """
+    angle = np.int32(np.uint32(w) << np.uint32(2))
+    x = np.float32(angle) * np.float32(math.pi / 2**33)
     z = x * x
-    sine = np.float32(-1 / 5040)
-    sine = sine * z + np.float32(1 / 120)
-    sine = sine * z + np.float32(-1 / 6)
+    sine = np.float32(-0.000194956361)
+    sine = sine * z + np.float32(0.00833197866)
+    sine = sine * z + np.float32(-0.166666507)
     sine = sine * z * x + x
-    cosine = np.float32(1 / 40320)
-    cosine = cosine * z + np.float32(-1 / 720)
-    cosine = cosine * z + np.float32(1 / 24)
-    cosine = cosine * z + np.float32(-1 / 2)
+    cosine = np.float32(-0.0013597823)
+    cosine = cosine * z + np.float32(0.0416562946)
+    cosine = cosine * z + np.float32(-0.499998948)
     cosine = cosine * z + np.float32(1)
-    odd = (quarter & np.uint32(1)) != 0
-    c = sine if odd else cosine
-    s = cosine if odd else sine
-    c = -c if ((quarter + np.uint32(1)) & np.uint32(2)) != 0 else c
-    s = -s if (quarter & np.uint32(2)) != 0 else s
-    return c, s
+    sign = np.uint32(w) & np.uint32(0x80000000)
+    cosine = bits_float(np.uint32(float_bits(cosine) ^ sign))
+    swapped = (np.uint32(w) & np.uint32(0x40000000)) != 0
+    return (sine if swapped else cosine), (cosine if swapped else sine)
 
 
 @inline
-def _pair(a, b):
-    u = (np.float32(a) + np.float32(0.5)) * np.float32(2.0**-32)
-    radius = np.float32(math.sqrt(max(np.float32(-2) * _log(u), np.float32(0))))
-    c, s = _turn(b)
-    return radius * c, radius * s
-
-
-@inline
-def _normals(key, counter, words, normals):
-    """Make normal values of consecutive counters: (4, n) uint32 ``words``, (4, n) ``normals``."""
+def _add_group(key, group, std, words, out):
+    """Add the normals of one group to (1024,) ``out``; (4, 256) uint32 ``words`` is scratch."""
+    wide_vectors()
     w0, w1, w2, w3 = words[0], words[1], words[2], words[3]
-    for i in range(w0.shape[0]):
-        w0[i], w1[i], w2[i], w3[i] = _philox(counter + np.uint64(i), key)
+    first = np.uint64(group) * np.uint64(ROW)
+    for i in range(ROW):
+        w0[i], w1[i], w2[i], w3[i] = _philox(first + np.uint64(i), key)
     for k in range(0, 4, 2):
-        a, b, c, d = words[k], words[k + 1], normals[k], normals[k + 1]
-        for i in range(a.shape[0]):
-            c[i], d[i] = _pair(a[i], b[i])
+        a, b = words[k], words[k + 1]
+        c, d = out[ROW * k : ROW * (k + 1)], out[ROW * (k + 1) : ROW * (k + 2)]
+        for i in range(ROW):
+            radius = std * _radius(a[i])
+            x, y = _direction(b[i])
+            c[i] += radius * x
+            d[i] += radius * y
 
 
 @kernel
-def fill_normal(key, first, out):
-    """Fill (n,) float32 ``out`` with standard normals number ``first``, ``first + 1``, … .
+def add_normal(key, first, std, x):
+    """Add ``std`` times the standard normals ``first``, ``first + 1``, … to (n,) float32 ``x``.
 
-    Whole batches of groups are made, whatever is asked: vector code then runs over the same
-    counters in the same way, and any split of a range gives the same bytes.
+    Whole groups are made, whatever is asked: vector code then runs over the same counters in the
+    same way, and any split of a range gives the same bytes.
     """
-    n = out.shape[0]
-    words = np.empty((4, 16 * BATCH), np.uint32)
-    normals = np.empty((4, 16 * BATCH), np.float32)
-    batch = first // (GROUP * BATCH)
-    while batch * GROUP * BATCH < first + n:
-        _normals(key, np.uint64(batch * BATCH * 16), words, normals)
-        for g in range(BATCH):
-            for k in range(4):
-                at = (batch * BATCH + g) * GROUP + 16 * k - first
-                run = normals[k, 16 * g : 16 * g + 16]
-                if at >= 0 and at + 16 <= n:
-                    out[at : at + 16] = run
-                else:
-                    for i in range(max(0, -at), min(16, n - at)):
-                        out[at + i] = run[i]
-        batch += 1
+    n = x.shape[0]
+    words, scratch = np.empty((4, ROW), np.uint32), np.zeros(GROUP, np.float32)
+    for group in range(first // GROUP, -(-(first + n) // GROUP)):
+        start = group * GROUP - first
+        low, high = max(start, 0), min(start + GROUP, n)
+        whole = high - low == GROUP
+        part = x[low:high] if whole else scratch
+        if not whole:
+            for i in range(low, high):
+                scratch[i - start] = x[i]
+        _add_group(key, group, std, words, part)
+        if not whole:
+            for i in range(low, high):
+                x[i] = scratch[i - start]

@@ -6,7 +6,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from medsataug.kernels.jit import bits_float, float_bits
 from medsataug.kernels.jit import kernel as compiled
+from medsataug.kernels.power import power
+from medsataug.kernels.vectors import wide_vectors
 from medsataug.ranges import Positive, Range
 from medsataug.transforms.base import Cases, Draws, State, Step, ValueTransform
 from medsataug.values import Stat
@@ -53,6 +56,7 @@ class Gamma(ValueTransform):
 @compiled
 def kernel(x, p, first, key):  # type: ignore[no-untyped-def]
     """Exponent ``p[0]`` between ``p[1]`` (stays) and ``p[2]`` (stays)."""
+    wide_vectors()
     exponent, start = np.float32(p[0]), np.float32(p[1])
     span = np.float32(p[2] - p[1])
     if span == 0:
@@ -60,4 +64,7 @@ def kernel(x, p, first, key):  # type: ignore[no-untyped-def]
     inverse = np.float32(1) / span
     for i in range(x.shape[0]):
         t = (x[i] - start) * inverse
-        x[i] = start + span * np.copysign(abs(t) ** exponent, t)
+        bits = float_bits(t)
+        sign = bits & np.uint32(0x80000000)
+        bent = float_bits(power(bits_float(np.uint32(bits ^ sign)), exponent))
+        x[i] = start + span * bits_float(np.uint32(bent | sign))

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from medsataug.kernels.jit import kernel as compiled
-from medsataug.kernels.random import fill_normal
+from medsataug.kernels.random import add_normal
 from medsataug.ranges import PositiveAmount, Range
 from medsataug.transforms.base import Cases, Draws, State, Step, ValueTransform, amount
 
@@ -44,10 +44,4 @@ class GaussianNoise(ValueTransform):
 @compiled
 def kernel(x, p, first, key):  # type: ignore[no-untyped-def]
     """Add normal values of standard deviation ``p[0]``."""
-    std = np.float32(p[0])
-    noise = np.empty(1024, np.float32)
-    for start in range(0, x.shape[0], 1024):
-        n = min(1024, x.shape[0] - start)
-        fill_normal(key, first + start, noise[:n])
-        for i in range(n):
-            x[start + i] += std * noise[i]
+    add_normal(key, first, np.float32(p[0]), x)

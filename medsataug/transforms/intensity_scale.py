@@ -10,11 +10,14 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from medsataug.kernels.jit import inline
 from medsataug.kernels.jit import kernel as compiled
 from medsataug.kernels.pointwise import scale_shift as kernel
+from medsataug.kernels.power import exp2
+from medsataug.kernels.vectors import wide_vectors
 from medsataug.ranges import Amount, NonNegative, Positive, Range
 from medsataug.transforms.base import Cases, Draws, State, Step, ValueTransform, amount
-from medsataug.values import Number, Whole
+from medsataug.values import Number
 
 __all__ = ["IntensityScale", "kernel", "shade"]
 
@@ -62,17 +65,16 @@ class IntensityScale(ValueTransform):
                 None if same else (gain, amount(offset, unit, c, "IntensityScale.offset"))
             )
 
+        frame = (1,) * (3 - state.ndim) + state.grid.shape
+
         def shading():  # type: ignore[no-untyped-def]
             strength = draws.draw("field", self.field)
             drawn = draws.uniforms(len(exponents(state.ndim)))
             coefficients = _scaled(drawn, state.ndim, math.log1p(strength))
-            return lambda _: coefficients if strength else None
+            return lambda _: (*map(float, frame), *coefficients) if strength else None
 
-        steps: list[Step] = []
-        fields = self.for_each(draws, state, shading)
-        if any(f is not None for f in fields):
-            steps.append(Whole("intensity_scale:shade", fields, 0, self.where))
-        return (*steps, *self.tile("intensity_scale", self.for_each(draws, state, draw)))
+        shades = self.tile("intensity_scale:shade", self.for_each(draws, state, shading))
+        return (*shades, *self.tile("intensity_scale", self.for_each(draws, state, draw)))
 
 
 @lru_cache
@@ -98,28 +100,54 @@ def _scaled(drawn: NDArray[np.float64], ndim: int, peak: float) -> tuple[Number,
 
 
 @compiled
-def shade(channel, p, key, out):  # type: ignore[no-untyped-def]
-    """Multiply (Z, Y, X) ``channel`` by exp of the polynomial with coefficients ``p``.
+def shade(x, p, first, key):  # type: ignore[no-untyped-def]
+    """Multiply by exp of the polynomial with coefficients ``p[3:]`` in a frame of ``p[:3]`` voxels.
 
-    Along a row the polynomial is a cubic in x, whose four coefficients are summed up first.
+    In a plane it is a bicubic in (y, x), in a row a cubic in x: their coefficients are summed up
+    first. Values without a place (``first`` below 0) stay as they are.
     """
-    planar = p.shape[0] < 19
-    nz, ny, nx = channel.shape
-    row = np.empty(4)
-    for k in range(nz):
-        z = 0.0 if nz == 1 else 2.0 * k / (nz - 1) - 1
-        for j in range(ny):
-            y = 0.0 if ny == 1 else 2.0 * j / (ny - 1) - 1
-            row[:] = 0
-            at = 0
-            for a in range(1 if planar else 4):
-                for b in range(4):
-                    for c in range(4):
-                        if 0 < a + b + c <= 3:
-                            row[c] += p[at] * z**a * y**b
-                            at += 1
-            step = 0.0 if nx == 1 else 2.0 / (nx - 1)
-            for i in range(nx):
-                x = np.float32(step * i - 1)
-                log = ((np.float32(row[3]) * x + np.float32(row[2])) * x + np.float32(row[1])) * x
-                out[k, j, i] = channel[k, j, i] * np.exp(log + np.float32(row[0]))
+    wide_vectors()
+    if first < 0:
+        return
+    nz, ny, nx = int(p[0]), int(p[1]), int(p[2])
+    row, i = first // nx, first % nx
+    k, j = row // ny % nz, row % ny
+    plane = np.empty((4, 4))
+    _sum_plane(p, _position(k, nz), plane)
+    scale, base = np.float32(2 / max(nx - 1, 1)), np.float32(0 if nx == 1 else -1)
+    n, start = x.shape[0], 0
+    while start < n:
+        y = _position(j, ny)
+        c0 = np.float32(((plane[3, 0] * y + plane[2, 0]) * y + plane[1, 0]) * y + plane[0, 0])
+        c1 = np.float32((plane[2, 1] * y + plane[1, 1]) * y + plane[0, 1])
+        c2, c3 = np.float32(plane[1, 2] * y + plane[0, 2]), np.float32(plane[0, 3])
+        part = x[start : min(start + nx - i, n)]
+        for m in range(part.shape[0]):
+            u = np.float32(np.int32(np.int32(i) + np.int32(m))) * scale + base
+            part[m] *= exp2(((c3 * u + c2) * u + c1) * u + c0, np.float32(0))
+        start += part.shape[0]
+        i, j = 0, j + 1
+        if j == ny:
+            j, k = 0, (k + 1) % nz
+            _sum_plane(p, _position(k, nz), plane)
+
+
+@inline
+def _position(i, n):  # type: ignore[no-untyped-def]
+    """Place of voxel ``i`` of ``n``: −1 … 1, and 0 where there is one only."""
+    return 0.0 if n == 1 else 2.0 * i / (n - 1) - 1
+
+
+@inline
+def _sum_plane(p, z, plane):  # type: ignore[no-untyped-def]
+    """Coefficients of y^b x^c at ``z``, of powers of 2: (4, 4) ``plane``."""
+    planar = p.shape[0] < 3 + 19
+    plane[:] = 0
+    at, power = 3, math.log2(math.e)
+    for a in range(1 if planar else 4):
+        for b in range(4 - a):
+            for c in range(4 - a - b):
+                if a + b + c > 0:
+                    plane[b, c] += p[at] * power
+                    at += 1
+        power *= z

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import medsataug as msa
+from medsataug.kernels.pointwise import NOWHERE
+from medsataug.transforms import gamma, intensity_scale
 from tests import phantoms
 
 
@@ -219,3 +221,65 @@ def test_fields_differ_where_channels_draw_their_own():
     np.testing.assert_array_equal(same[0], same[2])
     own = apply(msa.IntensityScale(**field, per_channel=True), ones)
     assert np.abs(own[0] - own[2]).max() > 0.01
+
+
+SHAPE = (5, 7, 9)
+
+
+def shaded(x, coefficients, first=0, shape=SHAPE):
+    out = x.copy()
+    p = np.array([*(1,) * (3 - len(shape)), *shape, *coefficients], dtype=np.float64)
+    intensity_scale.shade(out, p, first, np.uint64(0))
+    return out
+
+
+@pytest.mark.parametrize("shape", [SHAPE, SHAPE[1:], (6, 1, 40), (1, 30)])
+def test_shading_is_its_polynomial(shape):
+    powers = intensity_scale.exponents(len(shape))
+    coefficients = np.random.default_rng(3).normal(0, 0.4, len(powers))
+    axes = [np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape]
+    grids = np.meshgrid(*axes, indexing="ij")
+    log = sum(
+        c * np.prod([g**e for g, e in zip(grids, power, strict=True)], axis=0)
+        for c, power in zip(coefficients, powers, strict=True)
+    )
+    x = np.random.default_rng(1).normal(5, 3, log.size).astype(np.float32)
+    got = shaded(x, coefficients, shape=shape)
+    np.testing.assert_allclose(got, x * np.exp(log).ravel(), rtol=2e-6)
+    # The next channel has the same field; what has no place, none.
+    np.testing.assert_array_equal(shaded(x, coefficients, 3 * x.size, shape), got)
+    np.testing.assert_array_equal(shaded(x, coefficients, NOWHERE, shape), x)
+
+
+def test_shading_is_the_same_however_it_is_split():
+    coefficients = np.random.default_rng(3).normal(0, 0.2, 19)
+    x = np.random.default_rng(1).normal(5, 3, 2 * 315).astype(np.float32)
+    x[::50] = np.nan
+    whole = shaded(x, coefficients)
+    np.testing.assert_array_equal(np.isnan(whole), np.isnan(x))
+    for cut in (1, 8, 9, 100, 314, 316):
+        parts = [shaded(x[:cut], coefficients), shaded(x[cut:], coefficients, cut)]
+        assert np.concatenate(parts).tobytes() == whole.tobytes()
+
+
+def test_gamma_keeps_ends_nan_and_inf_and_is_odd_about_the_lower_end():
+    x = np.array([2, 7, np.nan, np.inf, -np.inf, 3, 1, 12, -3], np.float32)
+    out = x.copy()
+    gamma.kernel(out, np.array([1.4, 2.0, 7.0]), 0, np.uint64(0))
+    np.testing.assert_array_equal(out[:5], x[:5])
+    t = (x[5:].astype(np.float64) - 2) / 5
+    np.testing.assert_allclose(out[5:], 2 + 5 * np.sign(t) * np.abs(t) ** 1.4, rtol=3e-7)
+    flat = np.full(9, 4, np.float32)
+    gamma.kernel(flat, np.array([1.4, 4.0, 4.0]), 0, np.uint64(0))
+    np.testing.assert_array_equal(flat, 4)
+
+
+def test_gamma_is_the_same_however_it_is_split():
+    x = np.random.default_rng(1).normal(5, 3, 1000).astype(np.float32)
+    whole, p = x.copy(), np.array([0.8, 1.0, 9.0])
+    gamma.kernel(whole, p, 0, np.uint64(0))
+    for cut in (1, 13, 992):
+        parts = [x[:cut].copy(), x[cut:].copy()]
+        for part in parts:
+            gamma.kernel(part, p, 0, np.uint64(0))
+        assert np.concatenate(parts).tobytes() == whole.tobytes()

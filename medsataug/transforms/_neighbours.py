@@ -1,0 +1,64 @@
+"""What transforms share whose voxels depend on their neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medsataug.draws import Draws
+from medsataug.ranges import PerAxis, Range
+from medsataug.transforms.base import Probability, State, Step, ValueTransform
+from medsataug.values import Number, Stencil
+
+
+class NeighbourTransform(ValueTransform):
+    """Base of transforms that make a voxel of its neighbours.
+
+    Beyond the border the image goes on as its mirror image (half-sample symmetric). Voxels
+    without data stay as they are, and count nowhere.
+
+    Parameters
+    ----------
+    channel_p : float
+        Probability of each channel to be changed, once the transform is applied.
+    """
+
+    channel_p: Probability = 1.0
+
+    def stencil(
+        self,
+        kernel: str,
+        draws: Draws,
+        state: State,
+        draw: Callable[[], tuple[Number, ...] | None],
+        reach: Callable[[tuple[Number, ...]], tuple[int, ...]],
+    ) -> tuple[Step, ...]:
+        """Return a `Stencil` of what is drawn for each channel, or none where nothing changes.
+
+        ``draw`` gives a channel's parameters, or None; ``reach`` how far they reach along z, y, x.
+        """
+
+        def drawn():  # type: ignore[no-untyped-def]
+            params, p = draw(), self.channel_p
+            return lambda _: params if p == 1 or draws.uniform() < p else None
+
+        params = self.for_each(draws, state, drawn)
+        halos = [reach(p) for p in params if p is not None]
+        if not halos:
+            return ()
+        halo = tuple(max(along) for along in zip(*halos, strict=True))
+        return (Stencil(kernel, params, halo, self.where),)
+
+
+def for_axes(given: PerAxis, isotropic: bool, draws: Draws) -> PerAxis:
+    """Draw one number for all axes where ``isotropic`` and one range is given."""
+    if isotropic and isinstance(given, Range):
+        return Range("fixed", (given.at(draws.uniform()),), given.unit)
+    return given
+
+
+def zyx(values: NDArray[np.float64], missing: float) -> tuple[float, ...]:
+    """Three numbers for z, y, x; an image has no z."""
+    return tuple([missing] * (3 - len(values)) + values.tolist())
