@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,34 @@ def writable(array: Any) -> Any:
     return array if array.flags.writeable else np.asarray(_Plain(array))
 
 
+class Memory(NamedTuple):
+    """An array as kernels reach into it: (C, Z, Y, X), a plane having one Z.
+
+    ``strides`` are of channel, z, y and x, counted in elements of ``flat``; ``shape`` is
+    (z, y, x).
+    """
+
+    flat: Array
+    strides: tuple[int, int, int, int]
+    shape: tuple[int, int, int]
+
+
+def memory(array: Array) -> Memory:
+    """Memory of a (C, [Z,] Y, X) array; a copy only where it runs backwards."""
+    array = writable(array)
+    if any(s < 0 or s % array.itemsize for s in array.strides):
+        array = np.ascontiguousarray(array)
+    if array.ndim == 3:
+        array = array[:, np.newaxis]
+    strides = tuple(s // array.itemsize for s in array.strides)
+    if array.flags.c_contiguous:
+        flat = array.reshape(-1)
+    else:
+        span = 1 + sum((n - 1) * s for n, s in zip(array.shape, strides, strict=True))
+        flat = np.lib.stride_tricks.as_strided(array, (span,), (array.itemsize,))
+    return Memory(flat, strides, array.shape[1:])  # type: ignore[arg-type]
+
+
 def plane_of(valid: Array | None, channel: int) -> Array | None:
     """Return the validity of one channel: its own plane, or the one that all share."""
     return None if valid is None else valid[min(channel, len(valid) - 1)]
@@ -56,6 +84,8 @@ def kernel_source(channel: Array, valid: Array | None = None) -> Array:
     ConfigError
         For integers that float32 cannot hold.
     """
+    if channel.dtype.name in NATIVE and channel.dtype.isnative:
+        return channel
     array = native(channel)
     if array.dtype.name in NATIVE:
         return array

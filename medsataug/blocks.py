@@ -1,82 +1,174 @@
-"""Source positions of a map, block by block: some rows of a plane into small shared buffers.
+"""Source positions of a map, block by block: a box of output voxels into small shared buffers.
 
 No array the size of a dense field ever exists.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medsataug import timing
 from medsataug.errors import ConfigError
-from medsataug.kernels import coords, positions
+from medsataug.kernels import box, coords, edges, positions
 from medsataug.maps import Affine, Displacement, SpatialMap, shrink_factors
 from medsataug.types import Array
 
-#: Voxels of a block: its positions (24 bytes each) stay in the second-level cache.
-BLOCK = 2**14
-#: Positions of one row, sub-positions included, that are held at once.
-MOST = 2**22
+#: Positions of a block: with their source they stay in the second-level cache.
+BLOCK = 2**15
+#: How much longer blocks are along rows than across.
+ACROSS = 4
+#: Positions of one voxel that are averaged at most.
+MOST = 2**16
+#: Source voxels around a block's positions: one below and one above for cubic interpolation.
+REACH = {"linear": (0, 1), "nearest": (0, 1), "cubic": (1, 2)}
+#: Farthest index from a mirrored image, whose positions cannot be cut short at the border.
+_FAR = 1e9
 _DISPLACE = {2: coords.displace_2d, 3: coords.displace_3d}
+Three = tuple[int, int, int]
 
 
 @dataclass
 class Block:
-    """Positions of some output rows: integer part, fraction, and whether rows lie inside."""
+    """Positions of a box of output voxels, and the box of the source that they lie in.
 
-    start: int
-    stop: int
-    nx: int
+    ``start`` and ``size`` say which voxels of the output, ``low`` and ``extent`` which of the
+    source, whose ``shape`` they may pass; all have three axes, a plane's first being 0 and 1.
+    ``idx`` and ``frac`` (N, n) are the positions, ``owner`` of them a voxel.
+    """
+
+    start: Three
+    size: Three
+    low: Three
+    extent: Three
+    shape: Three
     owner: int
     idx: NDArray[np.int32]
     frac: NDArray[np.float32]
-    inside: NDArray[np.uint8]
+    _known: dict[Three, NDArray[np.int32]] = field(default_factory=dict)
+
+    @property
+    def window(self) -> tuple[slice, ...]:
+        """Place in the output."""
+        ends = zip(self.start, self.size, strict=True)
+        return tuple(slice(a, a + n) for a, n in ends)[-len(self.frac) :]
+
+    @cached_property
+    def first(self) -> Three:
+        """Voxel of the image nearest to ``low`` that still has neighbours after it."""
+        ends = zip(self.low, self.shape, strict=True)
+        return tuple(min(max(a, 0), max(n - 2, 0)) for a, n in ends)  # type: ignore[return-value]
+
+    def within(self, steps: Three) -> NDArray[np.int32]:
+        """Where positions lie in the image's memory, from `first` on; they are kept inside."""
+        if steps not in self._known:
+            self._known[steps] = self._addresses(self.first, [n - 2 for n in self.shape], steps)
+        return self._known[steps]
+
+    def fits(self, steps: Three) -> bool:
+        """Whether linear interpolation may read the image's memory itself."""
+        span = sum(n * s for n, s in zip(self.extent, steps, strict=True))
+        return min(self.shape[-len(self.frac) :]) > 1 and span < _FAR
+
+    def packed(self) -> tuple[NDArray[np.int32], Three]:
+        """Where positions lie in a packed copy of the box, and its steps."""
+        steps = (self.extent[1] * self.extent[2], self.extent[2], 1)
+        high = [a + n for a, n in zip(self.low, self.extent, strict=True)]
+        return self._addresses(self.low, high, steps), steps
+
+    def _addresses(self, low: Sequence[int], high: Sequence[int], steps: Three) -> Any:
+        n, at = len(self.frac), np.empty(self.idx.shape[1], np.int32)
+        box.addresses(self.idx, tuple(low[-n:]), tuple(high[-n:]), steps[-n:], at)
+        return at
+
+    @cached_property
+    def beyond(self) -> NDArray[np.int64]:
+        """Numbers of the positions that need a voxel beyond the image."""
+        ends = zip(self.low, self.extent, self.shape, strict=True)
+        if all(a >= 0 and a + n <= m for a, n, m in ends):
+            return _NONE
+        which = np.empty(self.idx.shape[1] + 1, np.int64)
+        return which[: edges.beyond(self.idx, self.shape[-len(self.frac) :], which)]
+
+
+_NONE = np.empty(0, np.int64)
 
 
 class Positions:
-    """Source positions of a map, block by block; chooses the cheapest kernel that fits."""
+    """Source positions of a map, block by block; chooses the cheapest kernel that fits.
 
-    def __init__(self, spatial: SpatialMap, shape: Sequence[int], antialias: bool) -> None:
+    ``most`` is how many voxels the source box of a block may have; blocks that need more are
+    divided. How blocks are cut changes no position.
+    """
+
+    def __init__(
+        self,
+        spatial: SpatialMap,
+        shape: Sequence[int],
+        *,
+        antialias: bool,
+        border: str,
+        interpolation: str,
+        most: float,
+    ) -> None:
         self.out_shape = spatial.out_shape
         self.ndim = len(self.out_shape)
-        self.shape = np.asarray(shape, dtype=np.int64)
+        self._shape = tuple(shape)
         factors = shrink_factors(spatial) if antialias else (1,) * self.ndim
         self.factors = np.asarray(factors, dtype=np.int64)
         self.owner = int(np.prod(factors, dtype=object))
-        if self.owner * self.out_shape[-1] > MOST:
+        if self.owner > MOST:
             raise ConfigError(
                 f"shrinking by {' x '.join(map(str, factors))} would average {self.owner} "
-                f"positions a voxel, {self.owner * self.out_shape[-1]} a row (at most {MOST}); "
-                "shrink less, in two steps with a Barrier between, or set antialias: false"
+                f"positions a voxel (at most {MOST}); shrink less, in two steps with a Barrier "
+                "between, or set antialias: false"
             )
+        far = np.full(self.ndim, _FAR)
+        ends = (-far, far) if border == "reflect" else (0 * far - 2, np.asarray(shape) + 1.0)
+        self._limits = np.stack(ends, axis=1)
+        self._below, self._above = REACH[interpolation]
+        self._most = most
         self._parts = spatial.parts
-        self._fill = self._choose()
+        self._fill = timing.clock().of("positions", self._choose())
         self._buffers = threading.local()
-        self.nx = self.out_shape[-1]
-        rows = max(1, BLOCK // (self.nx * self.owner))
-        planes = self.out_shape[0] if self.ndim == 3 else 1
-        ny = self.out_shape[-2]
-        self.blocks = [(z, y, min(rows, ny - y)) for z in range(planes) for y in range(0, ny, rows)]
+        self.blocks = _blocks(self.out_shape, max(1, BLOCK // self.owner))
 
-    def block(self, z: int, y: int, rows: int) -> Block:
-        """Positions of ``rows`` rows from row ``y`` of plane ``z``."""
+    def each(
+        self, start: Sequence[int], size: Sequence[int], jobs: Sequence[Callable[[Block], None]]
+    ) -> None:
+        """Call ``jobs`` with the block, or with its parts where its source is too large."""
+        idx, frac, extent = self._kept(math.prod(size) * self.owner)
+        self._fill(start, size, idx, frac, extent)
+        ends = extent.tolist()
+        low = [a - self._below for a, _ in ends]
+        boxed = [b + self._above + 1 - a for (_, b), a in zip(ends, low, strict=True)]
+        if math.prod(boxed) > self._most and max(size) > 1:
+            for first, part in _halves(start, size):
+                self.each(first, part, jobs)
+            return
+        frame = (_three(start, 0), _three(size, 1), _three(low, 0), _three(boxed, 1))
+        block = Block(*frame, _three(self._shape, 1), self.owner, idx, frac)
+        for job in jobs:
+            job(block)
+
+    def _kept(self, n: int) -> Any:
+        """Buffers of this thread for ``n`` positions."""
         kept: dict[int, Any] = self._buffers.__dict__.setdefault("kept", {})
-        if rows not in kept:
-            n = rows * self.nx * self.owner
-            kept[rows] = (
+        if n not in kept:
+            kept[n] = (
                 np.empty((self.ndim, n), np.int32),
                 np.empty((self.ndim, n), np.float32),
-                np.empty(rows, np.uint8),
+                np.empty((self.ndim, 2), np.int32),
             )
-        idx, frac, inside = kept[rows]
-        self._fill(z, y, idx, frac, inside)
-        start = (z * self.out_shape[-2] + y) * self.nx
-        return Block(start, start + rows * self.nx, self.nx, self.owner, idx, frac, inside)
+        return kept[n]
 
     def _choose(self) -> Callable[..., None]:
         """Return the kernel for the parts: a matrix, an aligned lattice, or any chain."""
@@ -87,8 +179,7 @@ class Positions:
         bent = [i for i, p in enumerate(parts) if isinstance(p, Displacement)]
         if self.owner == 1 and flat and not bent:
             m = np.ascontiguousarray((matrices[0] if matrices else eye)[:n])
-            kernel = coords.affine_3d if n == 3 else coords.affine_2d
-            return self._rows(kernel, (m,))
+            return self._rows(coords.affine_3d if n == 3 else coords.affine_2d, (m,))
         if self.owner == 1 and flat and len(bent) == 1:
             before = parts[bent[0] - 1].matrix if bent[0] else eye  # type: ignore[union-attr]
             after = parts[-1].matrix if bent[0] < len(parts) - 1 else eye  # type: ignore[union-attr]
@@ -104,21 +195,45 @@ class Positions:
         return self._chain
 
     def _rows(self, kernel: Any, given: tuple[Any, ...]) -> Callable[..., None]:
-        planar = self.ndim == 2
-
-        def fill(z: int, y: int, idx: Array, frac: Array, inside: Array) -> None:
-            where = (y,) if planar else (float(z), y)
-            kernel(*given, *where, self.out_shape[-1], self.shape, idx, frac, inside)
+        def fill(start: Any, size: Any, idx: Array, frac: Array, extent: Array) -> None:
+            kernel(*given, start, size, self._limits, idx, frac, extent)
 
         return fill
 
-    def _chain(self, z: int, y: int, idx: Array, frac: Array, inside: Array) -> None:
+    def _chain(self, start: Any, size: Any, idx: Array, frac: Array, extent: Array) -> None:
         pos = np.empty(idx.shape)
-        first = np.array([z, y, 0][-self.ndim :], dtype=np.float64)
-        positions.sub_positions(first, self.nx, self.factors, pos)
+        positions.sub_positions(start, size, self.factors, pos)
         for part in self._parts:
             if isinstance(part, Affine):
                 coords.transform(np.ascontiguousarray(part.matrix), pos)
             else:
                 _DISPLACE[self.ndim](part.controls, part.origin, part.spacing, pos)
-        coords.split(pos, self.nx * self.owner, self.shape, idx, frac, inside)
+        coords.split(pos, self._limits, idx, frac, extent)
+
+
+def _three(given: Sequence[int], missing: int) -> Three:
+    return tuple(given) if len(given) == 3 else (missing, *given)  # type: ignore[return-value]
+
+
+def _blocks(shape: Sequence[int], most: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Start and size of boxes of at most ``most`` voxels, longer along rows than across."""
+    size = list(shape)
+    while math.prod(size) > most:
+        weighed = [*size[:-1], size[-1] / ACROSS]
+        k = weighed.index(max(weighed))
+        size[k] = -(-size[k] // 2)
+    axes = [[(a, min(s, n - a)) for a in range(0, n, s)] for n, s in zip(shape, size, strict=True)]
+    return [
+        (tuple(a for a, _ in ends), tuple(s for _, s in ends)) for ends in itertools.product(*axes)
+    ]
+
+
+def _halves(
+    start: Sequence[int], size: Sequence[int]
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return both halves of a box, cut across its longest axis."""
+    k = max(range(len(size)), key=lambda axis: size[axis])
+    half = size[k] // 2
+    first, second, rest = list(size), list(size), list(start)
+    first[k], second[k], rest[k] = half, size[k] - half, start[k] + half
+    return [(tuple(start), tuple(first)), (tuple(rest), tuple(second))]

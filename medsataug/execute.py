@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medsataug import __version__, threads
-from medsataug.arrays import as_float, native, plane_of
+from medsataug import __version__, threads, timing
+from medsataug.arrays import kernel_source, native, plane_of
 from medsataug.copying import copied
 from medsataug.errors import ConfigError
 from medsataug.io.encode import nodata_for, nudge, to_dtype
@@ -18,7 +18,7 @@ from medsataug.maps import Affine, SpatialMap, fold, homogeneous, input_box
 from medsataug.plan import Plan, Segment
 from medsataug.resample import resample_image
 from medsataug.roles import AIR_HU, ignored, image_fills, is_raster, label_fill
-from medsataug.sweep import SLICE, CaseStatistics, Work, sweep
+from medsataug.sweep import SLICE, CaseStatistics, Source, Work, sweep
 from medsataug.transforms.base import channels_after
 from medsataug.types import Array, Channel, Sample, is_lazy
 from medsataug.values import Mix
@@ -40,7 +40,8 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
     def partner(step: Mix) -> Sample:
         return _partner(step, partners)
 
-    segments = list(plan.segments)
+    clock, segments = timing.clock(), list(plan.segments)
+    clock.turn("read")
     image, label, valid, soft, segments = _read(sample, segments, plan.roles.border)
     labels = None if label is None else native(label.reshape(-1, *image.shape[1:]))
     fills = image_fills(plan.roles, sample, len(image))
@@ -51,7 +52,8 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
     channels: tuple[Channel, ...] = tuple(sample.channels)  # type: ignore[arg-type]
     work = Work(np.empty(0, np.float32), labels, fills, CaseStatistics(sample.facts), partner)
     moved = floating = whole = False
-    for segment in segments:
+    for number, segment in enumerate(segments, start=1):
+        clock.enter(number)
         if segment.spatial is not None:
             moved = True
             as_given = not segment.steps and segment is segments[-1]
@@ -60,12 +62,15 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
             )
             soft = None if soft is None else _soft(segment.spatial, soft, plan)
         if segment.steps:
+            clock.turn("in")
             fresh = segment.spatial is not None and image_now.dtype == np.float32
-            work.image = _working(image_now, valid, owned=fresh or floating)
+            work.image, work.source = _working(image_now, valid, owned=fresh or floating)
             sweep(work, segment.steps)
-            image_now, valid, floating, whole = work.image, None, True, False
+            image_now, valid, floating, whole = work.image, None, True, work.whole
             for step in segment.steps:
                 channels = channels_after(channels, step)
+    clock.enter(0)
+    clock.turn("finish")
     if work.label is labels and labels is not None:
         work.label = labels.copy()
     new_label = work.label
@@ -110,7 +115,8 @@ def _partner(step: Mix, partners: Mapping[str, Sample]) -> Sample:
             f"plan: the sample {step.partner!r} is not the one it was made for (content digest "
             f"{found.digest}, expected {step.digest})"
         )
-    return execute(Plan.from_json(step.plan), found, partners) if step.plan else found
+    with timing.listening():  # its passes are not those of this plan
+        return execute(Plan.from_json(step.plan), found, partners) if step.plan else found
 
 
 def record(plan: Plan, sample: Sample) -> dict[str, Any]:
@@ -279,13 +285,21 @@ def _soft(spatial: SpatialMap, soft: NDArray[np.float32], plan: Plan) -> NDArray
     return np.asarray(new, dtype=np.float32)
 
 
-def _working(image: Array, valid: NDArray[np.bool_] | None, *, owned: bool) -> NDArray[np.float32]:
-    """Float32 image that may be changed, NaN where there is no data."""
+def _working(
+    image: Array, valid: NDArray[np.bool_] | None, *, owned: bool
+) -> tuple[NDArray[np.float32], Source | None]:
+    """Float32 image that may be changed, NaN where there is no data.
+
+    Where it has to be a copy it is still empty, and the first pass over it reads the source.
+    """
     if not (owned and image.dtype == np.float32):
-        return np.stack([as_float(c, plane_of(valid, k)) for k, c in enumerate(image)])
+        planes = [plane_of(valid, k) for k in range(len(image))]
+        flat = [None if plane is None else plane.reshape(-1) for plane in planes]
+        channels = [kernel_source(c, v).reshape(-1) for c, v in zip(image, planes, strict=True)]
+        return np.empty(image.shape, np.float32), Source(channels, flat)
     if valid is not None:
         image[np.broadcast_to(~valid, image.shape)] = np.nan
-    return image
+    return image, None
 
 
 def _has_nan(image: NDArray[np.float32]) -> bool:

@@ -122,6 +122,11 @@ class Facts:
         self._places: dict[int, NDArray[np.int64]] = {}
         self._distributions: dict[tuple[int, Where], Distribution] = {}
 
+    @property
+    def asked(self) -> tuple[tuple[int, Where], ...]:
+        """Channels, and where, whose distribution is known already."""
+        return tuple(self._distributions)
+
     @cached_property
     def classes(self) -> dict[int, int]:
         """Voxels of each label value present; empty without a label."""

@@ -120,11 +120,18 @@ class Plan:
             raise ConfigError(f"plan: cannot be read ({error})") from None
         return plan
 
-    def explain(self) -> str:
-        """Say in words what will happen."""
-        from medsataug.explain import explain
+    def explain(self, time: Sample | None = None) -> str:
+        """Say in words what will happen.
 
-        return explain(self)
+        Parameters
+        ----------
+        time : Sample, optional
+            Carry the plan out on it, several times, and say what each pass and step took.
+        """
+        from medsataug.explain import explain
+        from medsataug.timing import measure
+
+        return explain(self, None if time is None else measure(lambda: self(time)))
 
     def __str__(self) -> str:
         return self.explain()

@@ -1,30 +1,36 @@
 """One resampling: image, label and validity through one and the same positions.
 
-Positions come block by block and serve all channels and labels.
+Positions come block by block. Linear interpolation and the vote read the image where it lies,
+then do anew what a border needs; where voxels have no data, and for all else, a small copy of
+the source resolves borders first.
 """
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medsataug import threads
-from medsataug.arrays import as_float, kernel_source, native, plane_of
-from medsataug.blocks import Block, Positions
-from medsataug.interleaved import Interleaved
-from medsataug.kernels import gather, positions, vote
+from medsataug import threads, timing
+from medsataug.arrays import Memory, as_float, kernel_source, memory, native, plane_of
+from medsataug.blocks import Block, Positions, Three
+from medsataug.kernels import bands, box, edges, gather, vote
+from medsataug.kernels.vectors import LANES
 from medsataug.maps import SpatialMap
 from medsataug.roles import BORDERS, Roles
 from medsataug.types import Array
 
+#: Voxels of a block's source, all channels together, that are packed at once.
+BOX = 2**20
 _LINEAR = {2: gather.linear_2d, 3: gather.linear_3d}
-_CUBIC = {2: gather.cubic_2d, 3: gather.cubic_3d}
-_MASKED = {2: gather.masked_2d, 3: gather.masked_3d}
+_LANES = {2: bands.linear_bands_2d, 3: bands.linear_bands_3d}
 _VOTE = {2: vote.vote_2d, 3: vote.vote_3d}
-_NEAREST = {2: vote.nearest_2d, 3: vote.nearest_3d}
+_ONLY = np.zeros(1, np.int64)
 
 
 def resample_image(
@@ -56,97 +62,196 @@ def resample_image(
     whole : bool
         Whether it is known already that the image has no NaN.
     """
-    positions_of = Positions(spatial, image.shape[1:], roles.antialias)
-    moving = range(len(image)) if spatial.channels is None else spatial.channels
-    jobs: list[Callable[[Block], None]]
-    together = Interleaved.of(spatial, image, valid, fills, roles)
-    if together is not None:
-        planar = not as_given or positions_of.owner > 1
-        out = together.output(spatial.out_shape, planar=planar)
-        jobs = [together.fill]
-    else:
-        out = np.empty((len(image), *spatial.out_shape), np.float32)
-        for c in set(range(len(image))) - set(moving):
-            out[c] = as_float(image[c], plane_of(valid, c))
-        jobs = [_channel_job(image[c], valid, c, fills[c], roles, out[c]) for c in moving]
-    new_label = label
+    moving = list(range(len(image)) if spatial.channels is None else spatial.channels)
+    out = _output(image, spatial.out_shape, as_given)
+    for c in set(range(len(image))) - set(moving):
+        out[c] = as_float(image[c], plane_of(valid, c))
+    pixels = _Image.of(image, valid, moving, fills, roles, out)
+    new_label, own = label, []
     if label is not None and spatial.channels is None:
         new_label = np.empty((len(label), *spatial.out_shape), label.dtype)
-        own = [_label_job(x, label_fill, roles, y) for x, y in zip(label, new_label, strict=True)]
-        if roles.label_interpolation == "nearest" and positions_of.owner > 1:
-            # A nearest label knows no average: it has positions of its own, one a voxel.
-            _carry(Positions(spatial, image.shape[1:], False), own)
-        else:
-            jobs += own
-    _carry(positions_of, jobs)
-    return out, new_label, together is not None and not together.nan
+        pairs = zip(label, new_label, strict=True)
+        own = [_Label.of(given, label_fill, roles, into).fill for given, into in pairs]
+
+    packs = valid is not None or roles.interpolation != "linear"
+
+    def positions(antialias: bool) -> Positions:
+        return Positions(
+            spatial,
+            image.shape[1:],
+            antialias=antialias,
+            border=roles.border,
+            interpolation=roles.interpolation,
+            most=BOX // len(moving) if packs else math.inf,
+        )
+
+    clock, shared = timing.clock(), positions(roles.antialias)
+    values, own = clock.of("image", pixels.fill), [clock.of("label", fill) for fill in own]
+    clock.turn("blocks")
+    if own and shared.owner > 1 and roles.label_interpolation == "nearest":
+        # A nearest label knows no average: it has positions of its own, one a voxel.
+        _carry(shared, [values])
+        _carry(positions(antialias=False), own)
+    else:
+        _carry(shared, [values, *own])
+    return out, new_label, len(moving) == len(image) and not pixels.nan
 
 
-def _carry(positions_of: Positions, jobs: Sequence[Callable[[Block], None]]) -> None:
+def _carry(positions: Positions, jobs: Sequence[Callable[[Block], None]]) -> None:
     """Run every job on every block."""
 
-    def work(at: tuple[int, int, int]) -> None:
-        block = positions_of.block(*at)
-        for job in jobs:
-            job(block)
+    def work(at: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+        positions.each(*at, jobs)
 
-    threads.run(work, positions_of.blocks)
+    threads.run(work, positions.blocks)
 
 
-def _channel_job(
-    channel: Array, valid: Array | None, number: int, fill: Any, roles: Roles, out: Array
-) -> Callable[[Block], None]:
-    plane = plane_of(valid, number)
-    mask = None if plane is None else native(plane)
-    sampled, flat = _sampler(channel, mask, np.float32(fill), roles), out.reshape(-1)
+def _output(image: Array, shape: tuple[int, ...], as_given: bool) -> NDArray[np.float32]:
+    """(C, *shape) float32 to be filled: C-contiguous, or with channels last where the image is."""
+    beside = image.strides[0] == image.itemsize == image.strides[-1] // max(len(image), 1)
+    if as_given and len(image) > 1 and beside:
+        return np.moveaxis(np.empty((*shape, len(image)), np.float32), -1, 0)
+    return np.empty((len(image), *shape), np.float32)
 
-    def job(block: Block) -> None:
-        into = flat[block.start : block.stop]
-        if block.owner == 1:
-            sampled(block, into)
+
+class _Buffers(threading.local):
+    """Scratch memory of each thread, kept from block to block."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Array] = {}
+
+    def of(self, name: str, n: int, dtype: Any = np.float32) -> Array:
+        """``n`` numbers; what they were is lost."""
+        if name not in self._kept or len(self._kept[name]) < n:
+            self._kept[name] = np.empty(n, dtype)
+        return self._kept[name][:n]
+
+
+@dataclass
+class _Image:
+    """What a block of an image needs: its memory and where its values go.
+
+    ``channels`` are those that move. ``nan`` becomes True when a result without data is met.
+    """
+
+    source: Memory
+    mask: Memory | None
+    channels: NDArray[np.int64]
+    fills: NDArray[np.float32]
+    roles: Roles
+    into: Memory
+    nan: bool = False
+    _buffers: _Buffers = field(default_factory=_Buffers)
+
+    @classmethod
+    def of(
+        cls,
+        image: Array,
+        valid: Array | None,
+        moving: list[int],
+        fills: NDArray[np.float32],
+        roles: Roles,
+        out: NDArray[np.float32],
+    ) -> _Image:
+        """Prepare ``moving`` channels of (C, [Z,] Y, X) ``image``."""
+        mask = None
+        if valid is not None:
+            valid = np.broadcast_to(valid, image.shape)
+            mask = memory(valid.view(np.uint8))
+        source, channels = memory(kernel_source(image, valid)), np.array(moving, dtype=np.int64)
+        return cls(source, mask, channels, fills, roles, memory(out))
+
+    def fill(self, block: Block) -> None:
+        """Fill a block's voxels."""
+        flat, strides, shape = self.source
+        into, steps, axes = self.into, strides[1:], len(block.frac)
+        # Lanes serve where channels lie side by side, as read and as written.
+        count = len(self.channels)
+        lanes = steps[2] == into.strides[3] == count > 1 and strides[0] == into.strides[0] == 1
+        linear = self.roles.interpolation == "linear" and block.owner == 1
+        to = self.channels * into.strides[0] + _at(block.start, into.strides)
+        rows = (into.flat, to, (block.size[1], *into.strides[1:]))
+        if not (linear and self._is_whole(block, lanes) and (lanes or steps[2] == 1)):
+            self._fill_packed(block, rows)
             return
-        fine = np.empty(len(into) * block.owner, np.float32)
-        sampled(block, fine)
-        positions.mean_of(fine, block.owner, into)
+        kernel = _LANES[axes] if lanes else _LINEAR[axes]
+        first = self.channels * strides[0] + _at(block.first, strides)
+        nx, at = block.size[2], block.within(steps)
+        self.nan |= kernel(flat, first, at, block.frac, steps, nx, *rows)
+        if len(block.beyond):
+            frame = (flat, strides, shape, self.channels, block.idx, block.frac, block.beyond)
+            self.nan |= edges.linear(*frame, BORDERS[self.roles.border], self.fills, nx, *rows)
 
-    return job
+    def _is_whole(self, block: Block, lanes: bool) -> bool:
+        """Whether all voxels around a block hold data, and may be read where they are."""
+        flat, strides, shape = self.source
+        if self.mask is not None or not block.fits(strides[1:]):
+            return False
+        ends = zip(block.low, block.extent, shape, strict=True)
+        last = tuple(max(min(a + n, m) - 1, 0) for a, n, m in ends)
+        return not lanes or _at(last, strides) + max(len(self.channels), LANES) <= len(flat)  # type: ignore[arg-type]
+
+    def _fill_packed(self, block: Block, rows: tuple[Array, Array, tuple[int, ...]]) -> None:
+        """`fill` from a copy in which what lies beyond the border or has no data is resolved."""
+        count, axes = len(self.channels), len(block.frac)
+        voxels, (at, steps) = math.prod(block.extent), block.packed()
+        packed = self._buffers.of("box", voxels * count)
+        where = (self.channels, block.low, block.extent, BORDERS[self.roles.border])
+        box.pack(*self.source, *where, self.fills, packed)
+        if self.mask is not None:
+            box.blank(*self.mask, *where, packed)
+        kernels = {"linear": _LINEAR[axes], "cubic": gather.cubic, "nearest": gather.nearest}
+        kernel = kernels[self.roles.interpolation]
+        given = (packed, np.arange(count) * voxels, at, block.frac, steps)
+        if block.owner == 1:
+            self.nan |= kernel(*given, block.size[2], *rows)
+            return
+        n = len(at)
+        fine = self._buffers.of("fine", count * n)
+        self.nan |= kernel(*given, n, fine, np.arange(count) * n, (1, 0, n, 1))
+        gather.mean_of(fine.reshape(count, n), block.owner, block.size[2], *rows)
 
 
-def _sampler(
-    channel: Array, mask: Array | None, fill: np.float32, roles: Roles
-) -> Callable[[Block, Array], None]:
-    """Return what fills an array with one channel's values at a block's positions."""
-    ndim, border = channel.ndim, BORDERS[roles.border]
-    if roles.interpolation == "nearest":
-        whole = as_float(channel, mask)  # an integer source could not say NaN
-        return lambda b, into: _NEAREST[ndim](whole, b.idx, b.frac, border, fill, into)
-    if mask is None or roles.interpolation == "cubic":
-        kernel = (_CUBIC if roles.interpolation == "cubic" else _LINEAR)[ndim]
-        src = kernel_source(channel) if mask is None else as_float(channel, mask)
-        return lambda b, into: kernel(
-            src, b.idx, b.frac, b.nx * b.owner, b.inside, border, fill, into
-        )
-    src, nan = kernel_source(channel, mask), np.float32(np.nan)
-    data = np.float32(0.0 if np.isnan(fill) else 1.0)  # whether the border counts as data
+@dataclass
+class _Label:
+    """What a block of one label needs."""
 
-    def masked(b: Block, into: Array) -> None:
-        weight = np.empty(len(into), np.float32)
-        _MASKED[ndim](src, mask, b.idx, b.frac, b.nx * b.owner, border, fill, data, into, weight)
-        np.copyto(into, nan, where=weight < 0.5)
+    source: Memory
+    roles: Roles
+    fills: Array
+    out: Array
+    _buffers: _Buffers = field(default_factory=_Buffers)
 
-    return masked
+    @classmethod
+    def of(cls, label: Array, fill: int, roles: Roles, out: Array) -> _Label:
+        """Prepare a ([Z,] Y, X) ``label``."""
+        src = native(label[np.newaxis])
+        return cls(memory(src), roles, np.full(1, fill, src.dtype), out)
 
-
-def _label_job(label: Array, fill: int, roles: Roles, out: Array) -> Callable[[Block], None]:
-    src, ndim, border = native(label), label.ndim, BORDERS[roles.border]
-    flat, filled = out.reshape(-1), src.dtype.type(fill)
-
-    def job(block: Block) -> None:
-        into = flat[block.start : block.stop]
-        if roles.label_interpolation == "nearest":
-            _NEAREST[ndim](src, block.idx, block.frac, border, filled, into)
+    def fill(self, block: Block) -> None:
+        """Fill a block's voxels."""
+        flat, strides, shape = self.source
+        steps, border, axes = strides[1:], BORDERS[self.roles.border], len(block.frac)
+        nearest, into = self.roles.label_interpolation == "nearest", self.out[block.window]
+        found = self._buffers.of("found", into.size, flat.dtype)
+        if block.owner == 1 and not nearest and block.fits(steps):
+            at, src = block.within(steps), flat[_at(block.first, strides) :]
+            _VOTE[axes](src, at, block.frac, steps, 1, found)
+            if len(block.beyond):
+                where = (block.idx, block.frac, block.beyond)
+                edges.vote(flat, strides, shape, *where, border, self.fills[0], found)
         else:
-            where = (block.idx, block.frac, block.nx, block.inside)
-            _VOTE[ndim](src, *where, border, filled, block.owner, into)
+            at, steps = block.packed()
+            src = self._buffers.of("box", math.prod(block.extent), flat.dtype)
+            box.pack(flat, strides, shape, _ONLY, block.low, block.extent, border, self.fills, src)
+            if nearest:
+                n = into.size
+                gather.nearest(src, _ONLY, at, block.frac, steps, n, found, _ONLY, (1, 0, n, 1))
+            else:
+                _VOTE[axes](src, at, block.frac, steps, block.owner, found)
+        into[...] = found.reshape(into.shape)
 
-    return job
+
+def _at(place: Three, strides: tuple[int, int, int, int]) -> int:
+    """Distance of a voxel in memory from the first."""
+    return place[0] * strides[1] + place[1] * strides[2] + place[2] * strides[3]

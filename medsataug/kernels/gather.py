@@ -1,261 +1,121 @@
-"""From positions to values: linear and cubic interpolation of one channel.
+"""From positions to values: linear, cubic and nearest interpolation, channel by channel.
 
-Borders: 0 constant (blends as if padded by ``fill``), 1 edge, 2 reflect (half-sample
-symmetric). A voxel whose taps all lie inside takes the short way; so does one whose taps are
-all valid. The lerps run along z, then y, then x: neighbours in x then go through the first
-ones in pairs.
+Every kernel has one signature, ``kernel(src, first, at, frac, steps, nx, out, to, strides)``:
+
+``src`` is flat memory that holds every tap; ``first`` (C,) says where in it the block's source
+starts for each channel, ``at`` (n,) the voxel below each position from there, ``frac`` (N, n)
+the fraction and ``steps`` (z, y, x) the distance to the next voxel. Values go to flat ``out``,
+rows of ``nx`` in planes of as many rows as ``strides[0]`` says: ``to`` (C,) is where each
+channel starts, ``strides[1:]`` the distance to the next plane, row and voxel.
+
+Lerps run along z, then y, then x. NaN is what has no data: taps that are NaN or weigh nothing
+are left out, and the result is NaN where less than half of the weight is left. Kernels return
+whether NaN is among their values.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from medsataug.kernels.jit import inline, kernel, paired_kernel
-
-CONSTANT, EDGE, REFLECT = 0, 1, 2
-_ONE, _TWO, _THREE = np.uint32(1), np.uint32(2), np.uint32(3)
+from medsataug.kernels.jit import inline, kernel
+from medsataug.kernels.vectors import bilinear, prefetch, trilinear
 
 
 @inline
-def border(i, n, mode):
-    """Index in 0 … n − 1 that stands for ``i``, or −1 for the fill."""
-    if 0 <= i < n:
-        return i
-    if mode == 0:
-        return -1
-    if mode == 1:
-        return 0 if i < 0 else n - 1
-    i = i % (2 * n)
-    return i if i < n else 2 * n - 1 - i
+def place(r, to, strides):
+    """Where row ``r`` of a block goes."""
+    return to + (r // strides[0]) * strides[1] + (r % strides[0]) * strides[2]
 
 
 @inline
-def _lerp(a, b, f):
-    return a + f * (b - a)
+def has_gaps(flat):
+    """Whether a value is no finite number; an OR of integers vectorises, a float sum does not."""
+    gaps = np.int32(0)
+    for i in range(flat.shape[0]):
+        gaps |= np.int32(flat[i] * np.float32(0) != 0)
+    return gaps != 0
 
 
 @inline
-def pair(i, n):
-    """Whether ``i`` and ``i + 1`` both lie in 0 … n − 1."""
-    return 0 <= i < n - 1
-
-
-@inline
-def near(i, n):
-    """Whether ``i`` or ``i + 1`` lies in 0 … n − 1."""
-    return -1 <= i < n
-
-
-@inline
-def _inner_3d(src, z, y, x, fz, fy, fx):
-    """Eight taps inside; the unsigned index needs no test for wrapping."""
-    z, y, x = np.uint32(z), np.uint32(y), np.uint32(x)
-    k, j, i = z + _ONE, y + _ONE, x + _ONE
-    a = _lerp(np.float32(src[z, y, x]), np.float32(src[k, y, x]), fz)
-    b = _lerp(np.float32(src[z, y, i]), np.float32(src[k, y, i]), fz)
-    c = _lerp(np.float32(src[z, j, x]), np.float32(src[k, j, x]), fz)
-    d = _lerp(np.float32(src[z, j, i]), np.float32(src[k, j, i]), fz)
-    return _lerp(_lerp(a, c, fy), _lerp(b, d, fy), fx)
-
-
-@inline
-def _outer_3d(src, z, y, x, fz, fy, fx, mode, fill):
-    """Any position; taps that are NaN or weigh nothing are left out."""
+def weighed(src, o, dz, dy, dx, frac, j):
+    """Mean of the taps that hold data, by weight; NaN where they weigh less than half."""
     total, weight = np.float32(0), np.float32(0)
-    for a in range(2):
-        wz = fz if a else np.float32(1) - fz
-        k = border(z + a, src.shape[0], mode)
+    one, n = np.float32(1), frac.shape[0]
+    fz, fy, fx = frac[0, j] if n == 3 else np.float32(0), frac[n - 2, j], frac[n - 1, j]
+    for a in range(n - 1):
+        wz = fz if a else one - fz
         for b in range(2):
-            wy = wz * (fy if b else np.float32(1) - fy)
-            j = border(y + b, src.shape[1], mode)
+            wy = wz * (fy if b else one - fy)
             for c in range(2):
-                w = wy * (fx if c else np.float32(1) - fx)
-                i = border(x + c, src.shape[2], mode)
-                v = fill if (i < 0 or j < 0 or k < 0) else np.float32(src[k, j, i])
+                w = wy * (fx if c else one - fx)
+                v = np.float32(src[o + a * dz + b * dy + c * dx])
                 if w > 0 and v == v:
                     total += w * v
                     weight += w
     return total / weight if weight >= np.float32(0.5) else np.float32(np.nan)
 
 
-@paired_kernel
-def linear_3d(src, idx, frac, nx, inside, mode, fill, out):
-    """Interpolate (Z, Y, X) ``src`` into (rows · nx,) float32 ``out``."""
-    finite = np.float32(0)
-    for r in range(inside.shape[0]):
-        safe = inside[r] != 0
-        for j in range(r * nx, (r + 1) * nx):
-            z, y, x = idx[0, j], idx[1, j], idx[2, j]
-            v = np.float32(np.nan)
-            if safe or (pair(z, src.shape[0]) and pair(y, src.shape[1]) and pair(x, src.shape[2])):
-                v = _inner_3d(src, z, y, x, frac[0, j], frac[1, j], frac[2, j])
-            out[j] = v
-            finite += v * np.float32(0)
-    if finite == finite:
-        return
-    for j in range(out.shape[0]):
-        if out[j] * np.float32(0) != 0:
-            z, y, x = idx[0, j], idx[1, j], idx[2, j]
-            if mode == 0 and not (
-                near(z, src.shape[0]) and near(y, src.shape[1]) and near(x, src.shape[2])
-            ):
-                out[j] = fill
-                continue
-            out[j] = _outer_3d(src, z, y, x, frac[0, j], frac[1, j], frac[2, j], mode, fill)
+@inline
+def _mend(src, first, at, frac, steps, run):
+    """Do anew what met NaN or infinity; return whether NaN is left."""
+    nan = False
+    for j in range(run.shape[0]):
+        if run[j] * np.float32(0) != 0:
+            run[j] = weighed(src, first + at[j], steps[0], steps[1], steps[2], frac, j)
+            nan |= run[j] != run[j]
+    return nan
 
 
 @inline
-def _inner_2d(src, y, x, fy, fx):
-    y, x = np.uint32(y), np.uint32(x)
-    j, i = y + _ONE, x + _ONE
-    a = _lerp(np.float32(src[y, x]), np.float32(src[j, x]), fy)
-    b = _lerp(np.float32(src[y, i]), np.float32(src[j, i]), fy)
-    return _lerp(a, b, fx)
-
-
-@inline
-def _outer_2d(src, y, x, fy, fx, mode, fill):
-    total, weight = np.float32(0), np.float32(0)
-    for b in range(2):
-        wy = fy if b else np.float32(1) - fy
-        j = border(y + b, src.shape[0], mode)
-        for c in range(2):
-            w = wy * (fx if c else np.float32(1) - fx)
-            i = border(x + c, src.shape[1], mode)
-            v = fill if (i < 0 or j < 0) else np.float32(src[j, i])
-            if w > 0 and v == v:
-                total += w * v
-                weight += w
-    return total / weight if weight >= np.float32(0.5) else np.float32(np.nan)
-
-
-@paired_kernel
-def linear_2d(src, idx, frac, nx, inside, mode, fill, out):
-    """Interpolate (Y, X) ``src`` into (rows · nx,) float32 ``out``."""
-    finite = np.float32(0)
-    for r in range(inside.shape[0]):
-        safe = inside[r] != 0
-        for j in range(r * nx, (r + 1) * nx):
-            y, x = idx[0, j], idx[1, j]
-            v = np.float32(np.nan)
-            if safe or (pair(y, src.shape[0]) and pair(x, src.shape[1])):
-                v = _inner_2d(src, y, x, frac[0, j], frac[1, j])
-            out[j] = v
-            finite += v * np.float32(0)
-    if finite == finite:
-        return
-    for j in range(out.shape[0]):
-        if out[j] * np.float32(0) != 0:
-            y, x = idx[0, j], idx[1, j]
-            if mode == 0 and not (near(y, src.shape[0]) and near(x, src.shape[1])):
-                out[j] = fill
-                continue
-            out[j] = _outer_2d(src, y, x, frac[0, j], frac[1, j], mode, fill)
-
-
-@inline
-def _masked_3d(src, valid, z, y, x, fz, fy, fx, mode, fill, fill_weight):
-    total, weight = np.float32(0), np.float32(0)
-    for a in range(2):
-        wz = fz if a else np.float32(1) - fz
-        k = border(z + a, src.shape[0], mode)
-        for b in range(2):
-            wy = wz * (fy if b else np.float32(1) - fy)
-            j = border(y + b, src.shape[1], mode)
-            for c in range(2):
-                w = wy * (fx if c else np.float32(1) - fx)
-                i = border(x + c, src.shape[2], mode)
-                if i < 0 or j < 0 or k < 0:
-                    w *= fill_weight
-                    v = fill
-                else:
-                    if not valid[k, j, i]:
-                        continue
-                    v = np.float32(src[k, j, i])
-                if w > 0 and v == v:
-                    total += w * v
-                    weight += w
-    return total, weight
-
-
-@inline
-def _all_valid_3d(valid, z, y, x):
-    z, y, x = np.uint32(z), np.uint32(y), np.uint32(x)
-    k, j, i = z + _ONE, y + _ONE, x + _ONE
-    return (
-        (valid[z, y, x] & valid[z, y, i])
-        & (valid[z, j, x] & valid[z, j, i])
-        & (valid[k, y, x] & valid[k, y, i])
-        & (valid[k, j, x] & valid[k, j, i])
-    )
+def _put(run, nx, out, to, strides):
+    """Move a block's values to the rows where they belong."""
+    along = strides[3]
+    for r in range(run.shape[0] // nx):
+        line, o = run[r * nx : (r + 1) * nx], place(r, to, strides)
+        if along == 1:
+            row = out[o : o + nx]
+            for x in range(nx):
+                row[x] = line[x]
+        else:
+            for x in range(nx):
+                out[o + x * along] = line[x]
 
 
 @kernel
-def masked_3d(src, valid, idx, frac, nx, mode, fill, fill_weight, out, weight_out):
-    """Interpolate valid voxels only: Σ w v m / Σ w m, and Σ w m into ``weight_out``.
+def linear_3d(src, first, at, frac, steps, nx, out, to, strides):
+    """Linear interpolation between eight voxels; ``steps[2]`` is 1.
 
-    ``fill_weight`` is 1 where the border counts as data, 0 where it is nodata.
+    Each voxel asks for the next channel's memory: 3.7 ns a voxel and channel against 4.5.
     """
-    n0, n1, n2 = src.shape
-    for j in range(out.shape[0]):
-        z, y, x = idx[0, j], idx[1, j], idx[2, j]
-        fz, fy, fx = frac[0, j], frac[1, j], frac[2, j]
-        if pair(z, n0) and pair(y, n1) and pair(x, n2) and _all_valid_3d(valid, z, y, x):
-            v = _inner_3d(src, z, y, x, fz, fy, fx)
-            if v * np.float32(0) == 0:
-                out[j] = v
-                weight_out[j] = np.float32(1)
-                continue
-        total, weight = _masked_3d(src, valid, z, y, x, fz, fy, fx, mode, fill, fill_weight)
-        out[j] = total / weight if weight >= np.float32(0.5) else fill
-        weight_out[j] = weight
-
-
-@inline
-def _masked_2d(src, valid, y, x, fy, fx, mode, fill, fill_weight):
-    total, weight = np.float32(0), np.float32(0)
-    for b in range(2):
-        wy = fy if b else np.float32(1) - fy
-        j = border(y + b, src.shape[0], mode)
-        for c in range(2):
-            w = wy * (fx if c else np.float32(1) - fx)
-            i = border(x + c, src.shape[1], mode)
-            if i < 0 or j < 0:
-                w *= fill_weight
-                v = fill
-            else:
-                if not valid[j, i]:
-                    continue
-                v = np.float32(src[j, i])
-            if w > 0 and v == v:
-                total += w * v
-                weight += w
-    return total, weight
-
-
-@inline
-def _all_valid_2d(valid, y, x):
-    y, x = np.uint32(y), np.uint32(x)
-    j, i = y + _ONE, x + _ONE
-    return (valid[y, x] & valid[y, i]) & (valid[j, x] & valid[j, i])
+    dz, dy, _ = steps
+    fz, fy, fx = frac[0], frac[1], frac[2]
+    run, nan = np.empty(at.shape[0], np.float32), False
+    for c in range(first.shape[0]):
+        group = src[first[c] :]
+        ahead = first[min(c + 1, first.shape[0] - 1)] - first[c]
+        for j in range(at.shape[0]):
+            i = np.int64(at[j])
+            run[j] = trilinear(group, i, dz, dy, fz[j], fy[j], fx[j])
+            prefetch(group, i + ahead)
+        if has_gaps(run):
+            nan |= _mend(src, first[c], at, frac, steps, run)
+        _put(run, nx, out, to[c], strides)
+    return nan
 
 
 @kernel
-def masked_2d(src, valid, idx, frac, nx, mode, fill, fill_weight, out, weight_out):
-    """`masked_3d` for (Y, X) ``src``."""
-    n0, n1 = src.shape
-    for j in range(out.shape[0]):
-        y, x = idx[0, j], idx[1, j]
-        fy, fx = frac[0, j], frac[1, j]
-        if pair(y, n0) and pair(x, n1) and _all_valid_2d(valid, y, x):
-            v = _inner_2d(src, y, x, fy, fx)
-            if v * np.float32(0) == 0:
-                out[j] = v
-                weight_out[j] = np.float32(1)
-                continue
-        total, weight = _masked_2d(src, valid, y, x, fy, fx, mode, fill, fill_weight)
-        out[j] = total / weight if weight >= np.float32(0.5) else fill
-        weight_out[j] = weight
+def linear_2d(src, first, at, frac, steps, nx, out, to, strides):
+    """Linear interpolation between four pixels; ``steps[2]`` is 1."""
+    dy, fy, fx = steps[1], frac[0], frac[1]
+    run, nan = np.empty(at.shape[0], np.float32), False
+    for c in range(first.shape[0]):
+        group = src[first[c] :]
+        for j in range(at.shape[0]):
+            run[j] = bilinear(group, np.int64(at[j]), dy, fy[j], fx[j])
+        if has_gaps(run):
+            nan |= _mend(src, first[c], at, frac, steps, run)
+        _put(run, nx, out, to[c], strides)
+    return nan
 
 
 @inline
@@ -268,112 +128,78 @@ def _keys(f, w):
     w[3] = (h * f - h) * f * f
 
 
-@inline
-def _four(i, n):
-    """Whether ``i − 1`` … ``i + 2`` all lie in 0 … n − 1."""
-    return 1 <= i < n - 2
+@kernel
+def cubic(src, first, at, frac, steps, nx, out, to, strides):
+    """Keys cubic, clamped to the range of its taps; linear where a tap is not finite.
 
-
-@inline
-def _cubic_inner_3d(src, z, y, x, wz, wy, wx):
-    z, y, x = np.uint32(z - 1), np.uint32(y - 1), np.uint32(x - 1)
-    w0, w1, w2, w3 = wx[0], wx[1], wx[2], wx[3]
-    total, low, high = np.float32(0), np.float32(np.inf), np.float32(-np.inf)
-    for a in range(4):
-        k = z + np.uint32(a)
-        for b in range(4):
-            m = y + np.uint32(b)
-            v0, v1 = np.float32(src[k, m, x]), np.float32(src[k, m, x + _ONE])
-            v2, v3 = np.float32(src[k, m, x + _TWO]), np.float32(src[k, m, x + _THREE])
-            total += wz[a] * wy[b] * (w0 * v0 + w1 * v1 + w2 * v2 + w3 * v3)
-            low = min(low, min(min(v0, v1), min(v2, v3)))
-            high = max(high, max(max(v0, v1), max(v2, v3)))
-    return total, low, high
-
-
-@inline
-def _cubic_outer_3d(src, z, y, x, wz, wy, wx, mode, fill):
-    total, low, high = np.float32(0), np.float32(np.inf), np.float32(-np.inf)
-    for a in range(4):
-        k = border(z + a - 1, src.shape[0], mode)
-        for b in range(4):
-            m = border(y + b - 1, src.shape[1], mode)
-            line = np.float32(0)
-            for c in range(4):
-                i = border(x + c - 1, src.shape[2], mode)
-                v = fill if (i < 0 or m < 0 or k < 0) else np.float32(src[k, m, i])
-                line += wx[c] * v
-                low = min(low, v)
-                high = max(high, v)
-            total += wz[a] * wy[b] * line
-    return total, low, high
+    It reads from one voxel before to two after a position, on all axes.
+    """
+    axes = frac.shape[0]
+    deep, dz, dy, dx = 4 if axes == 3 else 1, steps[0], steps[1], steps[2]
+    back = dy + dx + (dz if deep == 4 else 0)
+    wz, wy, wx = np.ones(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
+    nan = False
+    for j in range(at.shape[0]):
+        if deep == 4:
+            _keys(frac[0, j], wz)
+        _keys(frac[axes - 2, j], wy)
+        _keys(frac[axes - 1, j], wx)
+        w0, w1, w2, w3 = wx[0], wx[1], wx[2], wx[3]
+        for c in range(first.shape[0]):
+            o = first[c] + at[j]
+            total, low, high = np.float32(0), np.float32(np.inf), np.float32(-np.inf)
+            for a in range(deep):
+                for b in range(4):
+                    i = np.uint64(o - back + a * dz + b * dy)
+                    step = np.uint64(dx)
+                    v0, v1 = np.float32(src[i]), np.float32(src[i + step])
+                    v2, v3 = (
+                        np.float32(src[i + step + step]),
+                        np.float32(src[i + step + step + step]),
+                    )
+                    total += wz[a] * wy[b] * (w0 * v0 + w1 * v1 + w2 * v2 + w3 * v3)
+                    low = min(low, min(min(v0, v1), min(v2, v3)))
+                    high = max(high, max(max(v0, v1), max(v2, v3)))
+            if total * np.float32(0) == 0:
+                total = min(max(total, low), high)
+            else:
+                total = weighed(src, o, dz, dy, dx, frac, j)
+                nan |= total != total
+            out[place(j // nx, to[c], strides) + (j % nx) * strides[3]] = total
+    return nan
 
 
 @kernel
-def cubic_3d(src, idx, frac, nx, inside, mode, fill, out):
-    """Keys cubic, clamped to the range of its taps; linear where a tap is not finite."""
-    n0, n1, n2 = src.shape
-    wz, wy, wx = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
-    for j in range(out.shape[0]):
-        z, y, x = idx[0, j], idx[1, j], idx[2, j]
-        _keys(frac[0, j], wz)
-        _keys(frac[1, j], wy)
-        _keys(frac[2, j], wx)
-        if _four(z, n0) and _four(y, n1) and _four(x, n2):
-            total, low, high = _cubic_inner_3d(src, z, y, x, wz, wy, wx)
-        else:
-            total, low, high = _cubic_outer_3d(src, z, y, x, wz, wy, wx, mode, fill)
-        if total * np.float32(0) == 0:
-            out[j] = min(max(total, low), high)
-        else:
-            out[j] = _outer_3d(src, z, y, x, frac[0, j], frac[1, j], frac[2, j], mode, fill)
-
-
-@inline
-def _cubic_inner_2d(src, y, x, wy, wx):
-    y, x = np.uint32(y - 1), np.uint32(x - 1)
-    w0, w1, w2, w3 = wx[0], wx[1], wx[2], wx[3]
-    total, low, high = np.float32(0), np.float32(np.inf), np.float32(-np.inf)
-    for b in range(4):
-        m = y + np.uint32(b)
-        v0, v1 = np.float32(src[m, x]), np.float32(src[m, x + _ONE])
-        v2, v3 = np.float32(src[m, x + _TWO]), np.float32(src[m, x + _THREE])
-        total += wy[b] * (w0 * v0 + w1 * v1 + w2 * v2 + w3 * v3)
-        low = min(low, min(min(v0, v1), min(v2, v3)))
-        high = max(high, max(max(v0, v1), max(v2, v3)))
-    return total, low, high
-
-
-@inline
-def _cubic_outer_2d(src, y, x, wy, wx, mode, fill):
-    total, low, high = np.float32(0), np.float32(np.inf), np.float32(-np.inf)
-    for b in range(4):
-        m = border(y + b - 1, src.shape[0], mode)
-        line = np.float32(0)
-        for c in range(4):
-            i = border(x + c - 1, src.shape[1], mode)
-            v = fill if (i < 0 or m < 0) else np.float32(src[m, i])
-            line += wx[c] * v
-            low = min(low, v)
-            high = max(high, v)
-        total += wy[b] * line
-    return total, low, high
+def nearest(src, first, at, frac, steps, nx, out, to, strides):
+    """Nearest voxel, halves go up; of images and labels."""
+    axes, half = frac.shape[0], np.float32(0.5)
+    nan = False
+    for c in range(first.shape[0]):
+        for j in range(at.shape[0]):
+            o = first[c] + at[j]
+            o += steps[0] if axes == 3 and frac[0, j] >= half else 0
+            o += steps[1] if frac[axes - 2, j] >= half else 0
+            o += steps[2] if frac[axes - 1, j] >= half else 0
+            v = src[o]
+            out[place(j // nx, to[c], strides) + (j % nx) * strides[3]] = v
+            nan |= v != v
+    return nan
 
 
 @kernel
-def cubic_2d(src, idx, frac, nx, inside, mode, fill, out):
-    """`cubic_3d` for (Y, X) ``src``."""
-    n0, n1 = src.shape
-    wy, wx = np.empty(4, np.float32), np.empty(4, np.float32)
-    for j in range(out.shape[0]):
-        y, x = idx[0, j], idx[1, j]
-        _keys(frac[0, j], wy)
-        _keys(frac[1, j], wx)
-        if _four(y, n0) and _four(x, n1):
-            total, low, high = _cubic_inner_2d(src, y, x, wy, wx)
-        else:
-            total, low, high = _cubic_outer_2d(src, y, x, wy, wx, mode, fill)
-        if total * np.float32(0) == 0:
-            out[j] = min(max(total, low), high)
-        else:
-            out[j] = _outer_2d(src, y, x, frac[0, j], frac[1, j], mode, fill)
+def mean_of(fine, owner, nx, out, to, strides):
+    """Mean of each ``owner`` of (C, n) values, NaN where fewer than half are numbers.
+
+    ``nx`` is the length of the rows that come out.
+    """
+    run = np.empty(fine.shape[1] // owner, np.float32)
+    for c in range(fine.shape[0]):
+        for q in range(run.shape[0]):
+            total, count = 0.0, 0
+            for p in range(q * owner, (q + 1) * owner):
+                v = fine[c, p]
+                if v == v:
+                    total += v
+                    count += 1
+            run[q] = np.float32(total / count if 2 * count >= owner else np.nan)
+        _put(run, nx, out, to[c], strides)

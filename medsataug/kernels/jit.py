@@ -58,32 +58,28 @@ def kernel(function: Callable[..., Any]) -> Any:
     asked = config.CACHE_DIR
     config.CACHE_DIR = str(cache_folder())
     try:
-        return njit(nogil=True, cache=True, fastmath=FASTMATH, error_model="numpy")(function)
+        made = njit(nogil=True, cache=True, fastmath=FASTMATH, error_model="numpy")(function)
     finally:
         config.CACHE_DIR = asked
+    if not config.DISABLE_JIT:
+        _check_what_is_loaded(made)
+    return made
 
 
-def paired_kernel(function: Callable[..., Any]) -> Any:
-    """Compile a `kernel` with LLVM's packing of like operations in a row (SLP) switched on.
+def _check_what_is_loaded(dispatcher: Any) -> None:
+    """Take from the cache only what was compiled for the types at hand.
 
-    It makes linear interpolation of integers 1.3 times faster, and some others slower; Numba
-    only has one switch for the whole process, so it is set while this kernel compiles.
+    Numba numbers the files of a function; processes that compile it for different types at the
+    same time may choose one number for both.
     """
-    dispatcher = kernel(function)
-    if config.DISABLE_JIT:
-        return dispatcher
-    plain = dispatcher.compile
+    load = dispatcher._cache.load_overload
 
-    def compile_paired(signature: Any) -> Any:
-        asked = config.SLP_VECTORIZE
-        config.SLP_VECTORIZE = 1
-        try:
-            return plain(signature)
-        finally:
-            config.SLP_VECTORIZE = asked
+    def checked(signature: Any, context: Any) -> Any:
+        found = load(signature, context)
+        args = getattr(signature, "args", signature)
+        return found if found is None or tuple(found.signature.args) == tuple(args) else None
 
-    dispatcher.compile = compile_paired
-    return dispatcher
+    dispatcher._cache.load_overload = checked
 
 
 def inline(function: Callable[..., Any]) -> Any:

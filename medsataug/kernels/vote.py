@@ -1,9 +1,11 @@
-"""Labels at positions: the argmax of the linearly interpolated one-hot, or the nearest label.
+"""Labels at positions: the argmax of the linearly interpolated one-hot.
 
-The vote looks at the 4 or 8 corner labels only, so its cost does not depend on the number of
-classes. Fractions are rounded to 2⁻¹⁸ voxel and votes counted in integers: sums are exact, the
-order of adding cannot matter, and a mirrored image votes the same. The smallest label wins a
-tie.
+``src`` is flat memory that holds every corner; ``at`` (n,) says where in it the voxel below each
+position lies, ``frac`` (N, n) the fraction, ``steps`` (z, y, x) the distance to the next voxel,
+which along x is 1. The vote looks at the 4 or 8 corner labels only, so its cost does not depend
+on the number of classes. Fractions are rounded to 2⁻¹⁸ voxel and votes counted in integers: sums
+are exact, the order of adding cannot matter, and a mirrored image votes the same. The smallest
+label wins a tie.
 
 ``owner`` says how many sub-positions make one output voxel (1 unless the map shrinks): the
 one-hots of all of them are summed before the argmax.
@@ -13,14 +15,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from medsataug.kernels.gather import border, near, pair
 from medsataug.kernels.jit import inline, kernel
-
-_ONE = np.uint32(1)
+from medsataug.kernels.vectors import alike_4, alike_8
 
 
 @inline
-def _unit(owner):
+def unit_of(owner):
     """Votes along one axis; the cube of it times ``owner`` stays within int64."""
     if owner > 1 << 20:
         return np.int64(1 << 10)
@@ -28,13 +28,14 @@ def _unit(owner):
 
 
 @inline
-def _upper(f, unit):
+def upper(f, unit):
     """Votes of the upper neighbour: the fraction in units, so that f and 1 − f sum to one."""
     return np.int64(np.rint(np.float64(f) * unit))
 
 
 @inline
-def _add(label, weight, seen, sums, count):
+def add(label, weight, seen, sums, count):
+    """Add votes for a label; return how many labels were seen."""
     for s in range(count):
         if seen[s] == label:
             sums[s] += weight
@@ -45,7 +46,8 @@ def _add(label, weight, seen, sums, count):
 
 
 @inline
-def _winner(seen, sums, count):
+def winner(seen, sums, count):
+    """Label with most votes, the smallest of equals."""
     best, weight = seen[0], sums[0]
     for s in range(1, count):
         if sums[s] > weight or (sums[s] == weight and seen[s] < best):
@@ -54,61 +56,79 @@ def _winner(seen, sums, count):
 
 
 @inline
-def _one_label_3d(src, z, y, x):
-    z, y, x = np.uint32(z), np.uint32(y), np.uint32(x)
-    k, j, i = z + _ONE, y + _ONE, x + _ONE
-    first = src[z, y, x]
-    return (
-        (src[z, y, i] == first)
-        & (src[z, j, x] == first)
-        & (src[z, j, i] == first)
-        & (src[k, y, x] == first)
-        & (src[k, y, i] == first)
-        & (src[k, j, x] == first)
-        & (src[k, j, i] == first)
-    )
+def _ballot(src, o, steps, frac, j, unit, seen, sums, count):
+    """Add the votes of the corners of position ``j``; return how many labels were seen."""
+    axes = frac.shape[0]
+    fz = upper(frac[0, j], unit) if axes == 3 else np.int64(0)
+    fy, fx = upper(frac[axes - 2, j], unit), upper(frac[axes - 1, j], unit)
+    for a in range(axes - 1):
+        wz = fz if a else (unit - fz if axes == 3 else np.int64(1))
+        for b in range(2):
+            wy = wz * (fy if b else unit - fy)
+            for c in range(2):
+                w = wy * (fx if c else unit - fx)
+                if w > 0:
+                    count = add(
+                        src[o + a * steps[0] + b * steps[1] + c * steps[2]], w, seen, sums, count
+                    )
+    return count
+
+
+@inline
+def _of_two(src, o, steps, fz, fy, fx, unit, other):
+    """Whether the label at ``o`` beats ``other`` where each corner bears one of the two.
+
+    The votes of all corners are unit³, so that one sum decides: 1 it wins, 0 it does not, −1
+    where a third label takes part.
+    """
+    first, sure = src[o], True
+    votes = np.int64(0)
+    for a in range(2):
+        wz = fz if a else unit - fz
+        for b in range(2):
+            wy = wz * (fy if b else unit - fy)
+            for c in range(2):
+                v = src[o + a * steps[0] + b * steps[1] + c * steps[2]]
+                votes += wy * (fx if c else unit - fx) if v == first else np.int64(0)
+                sure &= (v == first) | (v == other)
+    rest = unit * unit * unit - votes
+    wins = votes > rest or (votes == rest and first < other)
+    return (np.int64(1) if wins else np.int64(0)) if sure else np.int64(-1)
 
 
 @kernel
-def vote_3d(src, idx, frac, nx, inside, mode, fill, owner, out):
-    """Vote (Z, Y, X) integer ``src`` into ``out`` (rows · nx / owner,).
+def vote_3d(src, at, frac, steps, owner, out):
+    """Vote of eight corners; ``owner`` positions make one voxel of (n / owner,) ``out``.
 
     Where all eight corners bear one label, which is nearly everywhere, nothing is counted.
     """
-    n0, n1, n2 = src.shape
-    seen = np.empty(8 * owner, src.dtype)
-    sums = np.empty(8 * owner, np.int64)
-    unit = _unit(owner)
-    for q in range(out.shape[0]):
+    dz, dy, _ = steps
+    seen, sums = np.empty(8 * owner, src.dtype), np.empty(8 * owner, np.int64)
+    unit = unit_of(owner)
+    for j in range(out.shape[0]):
         if owner == 1:
-            z, y, x = idx[0, q], idx[1, q], idx[2, q]
-            if pair(z, n0) and pair(y, n1) and pair(x, n2):
-                if _one_label_3d(src, z, y, x):
-                    out[q] = src[z, y, x]
-                    continue
-            elif mode == 0 and not (near(z, n0) and near(y, n1) and near(x, n2)):
-                out[q] = fill
+            i = np.int64(at[j])
+            v = src[i]
+            if alike_8(src, i, dz, dy):
+                out[j] = v
+                continue
+            other = v
+            for k in range(8):
+                u = src[i + (k & 1) + (dy if k & 2 else 0) + (dz if k & 4 else 0)]
+                other = u if other == v else other
+            fz, fy, fx = (
+                upper(frac[0, j], unit),
+                upper(frac[1, j], unit),
+                upper(frac[2, j], unit),
+            )
+            wins = _of_two(src, np.int64(at[j]), steps, fz, fy, fx, unit, other)
+            if wins >= 0:
+                out[j] = v if wins == 1 else other
                 continue
         count = 0
-        for j in range(q * owner, (q + 1) * owner):
-            fz, fy, fx = (
-                _upper(frac[0, j], unit),
-                _upper(frac[1, j], unit),
-                _upper(frac[2, j], unit),
-            )
-            for a in range(2):
-                wz = fz if a else unit - fz
-                k = border(idx[0, j] + a, n0, mode)
-                for b in range(2):
-                    wy = wz * (fy if b else unit - fy)
-                    m = border(idx[1, j] + b, n1, mode)
-                    for c in range(2):
-                        w = wy * (fx if c else unit - fx)
-                        i = border(idx[2, j] + c, n2, mode)
-                        v = fill if (i < 0 or m < 0 or k < 0) else src[k, m, i]
-                        if w > 0:
-                            count = _add(v, w, seen, sums, count)
-        out[q] = _winner(seen, sums, count)
+        for k in range(j * owner, (j + 1) * owner):
+            count = _ballot(src, np.int64(at[k]), steps, frac, k, unit, seen, sums, count)
+        out[j] = winner(seen, sums, count)
 
 
 @inline
@@ -130,60 +150,23 @@ def _of_four(a, b, c, d, wa, wb, wc, wd):
 
 
 @kernel
-def vote_2d(src, idx, frac, nx, inside, mode, fill, owner, out):
-    """`vote_3d` for (Y, X) ``src``."""
-    n0, n1 = src.shape
-    seen = np.empty(4 * owner, src.dtype)
-    sums = np.empty(4 * owner, np.int64)
-    unit = _unit(owner)
-    for q in range(out.shape[0]):
+def vote_2d(src, at, frac, steps, owner, out):
+    """`vote_3d` in a plane: four corners."""
+    dy = steps[1]
+    seen, sums = np.empty(4 * owner, src.dtype), np.empty(4 * owner, np.int64)
+    unit = unit_of(owner)
+    for j in range(out.shape[0]):
         if owner == 1:
-            y, x = idx[0, q], idx[1, q]
-            if pair(y, n0) and pair(x, n1):
-                y, x = np.uint32(y), np.uint32(x)
-                a, b = src[y, x], src[y, x + _ONE]
-                c, d = src[y + _ONE, x], src[y + _ONE, x + _ONE]
-                if (a == b) & (a == c) & (a == d):
-                    out[q] = a
-                    continue
-                fy, fx = _upper(frac[0, q], unit), _upper(frac[1, q], unit)
-                gy, gx = unit - fy, unit - fx
-                out[q] = _of_four(a, b, c, d, gy * gx, gy * fx, fy * gx, fy * fx)
+            i = np.int64(at[j])
+            if alike_4(src, i, 0, dy):
+                out[j] = src[i]
                 continue
-            elif mode == 0 and not (near(y, n0) and near(x, n1)):
-                out[q] = fill
-                continue
+            a, b, c, d = src[i], src[i + 1], src[i + dy], src[i + dy + 1]
+            fy, fx = upper(frac[0, j], unit), upper(frac[1, j], unit)
+            gy, gx = unit - fy, unit - fx
+            out[j] = _of_four(a, b, c, d, gy * gx, gy * fx, fy * gx, fy * fx)
+            continue
         count = 0
-        for j in range(q * owner, (q + 1) * owner):
-            fy, fx = _upper(frac[0, j], unit), _upper(frac[1, j], unit)
-            for b in range(2):
-                wy = fy if b else unit - fy
-                m = border(idx[0, j] + b, n0, mode)
-                for c in range(2):
-                    w = wy * (fx if c else unit - fx)
-                    i = border(idx[1, j] + c, n1, mode)
-                    v = fill if (i < 0 or m < 0) else src[m, i]
-                    if w > 0:
-                        count = _add(v, w, seen, sums, count)
-        out[q] = _winner(seen, sums, count)
-
-
-@kernel
-def nearest_3d(src, idx, frac, mode, fill, out):
-    """Nearest voxel of (Z, Y, X) ``src``; halves go up."""
-    h = np.float32(0.5)
-    for j in range(out.shape[0]):
-        k = border(idx[0, j] + (1 if frac[0, j] >= h else 0), src.shape[0], mode)
-        m = border(idx[1, j] + (1 if frac[1, j] >= h else 0), src.shape[1], mode)
-        i = border(idx[2, j] + (1 if frac[2, j] >= h else 0), src.shape[2], mode)
-        out[j] = fill if (i < 0 or m < 0 or k < 0) else src[k, m, i]
-
-
-@kernel
-def nearest_2d(src, idx, frac, mode, fill, out):
-    """Nearest pixel of (Y, X) ``src``; halves go up."""
-    h = np.float32(0.5)
-    for j in range(out.shape[0]):
-        m = border(idx[0, j] + (1 if frac[0, j] >= h else 0), src.shape[0], mode)
-        i = border(idx[1, j] + (1 if frac[1, j] >= h else 0), src.shape[1], mode)
-        out[j] = fill if (i < 0 or m < 0) else src[m, i]
+        for k in range(j * owner, (j + 1) * owner):
+            count = _ballot(src, np.int64(at[k]), steps, frac, k, unit, seen, sums, count)
+        out[j] = winner(seen, sums, count)

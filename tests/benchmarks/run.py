@@ -29,8 +29,12 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices of 3 × 3: threads only cost
 
 import accuracy
+import chains
+import files
 import peers
 import processes
+import scaling
+import stencils
 import workloads
 from turns import OURS, missing, ms, prepare, ratio, table, take_turns, why_not
 
@@ -182,6 +186,10 @@ def row_memory(args: argparse.Namespace) -> Iterator[str]:
 ROWS: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
     "3d": row_3d,
     "2d": row_2d,
+    "chains": chains.row,
+    "stencils": stencils.row,
+    "scaling": scaling.row,
+    "files": files.row,
     "accuracy": row_accuracy,
     "plan": row_plan,
     "import": row_import,

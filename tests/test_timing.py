@@ -1,0 +1,175 @@
+"""What `explain` says of time: every part is there, and the parts make up the whole."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import medsataug as msa
+from medsataug import costs, execute, explain, threads, timing, types, values
+from medsataug.kernels import gather
+from tests import phantoms
+from tests.commands import call, volume
+
+CHAIN = [
+    {"elastic": {"spacing": 16, "magnitude": 2}},
+    {"intensity_scale": {"gain": 1.1, "field": 0}},
+    {"gamma": {"exponent": 0.8}},
+    {"gaussian_noise": {"std": 1}},
+]
+
+
+def brain(side: int = 72) -> types.Sample:
+    rng = np.random.default_rng(0)
+    image = rng.normal(100, 20, (3, side, side, side)).astype(np.float32)
+    label = (image[0] > 110).astype(np.uint8)
+    return types.Sample(image=image, label=label, axes="CZYX", spacing=(1, 1, 1), id="brain")
+
+
+def watched(plan: msa.Plan, sample: types.Sample) -> tuple[timing.Stopwatch, float, types.Sample]:
+    started, watch = time.perf_counter(), timing.Stopwatch()
+    with timing.listening(watch):
+        result = plan(sample)
+    watch.turn("end")
+    return watch, time.perf_counter() - started, result
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_parts_make_up_the_whole(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDSATAUG_THREADS", str(number))
+    sample = brain()
+    plan = msa.Pipeline(CHAIN).plan(sample, seed=1)
+    plain = plan(sample)
+    watch, wall, result = watched(plan, sample)
+    of_passes = {part: s for part, s in watch.seconds.items() if part[0] == 1}
+    names = {name for _, name in of_passes}
+    assert names >= {"positions", "image", "label", 0, 1, 2, "search"}
+    assert min(of_passes[1, name] for name in ("positions", "image", "label", 0, 1, 2)) > 0
+    assert math.isclose(sum(watch.seconds.values()), wall, rel_tol=0.05)
+    assert sum(of_passes.values()) > 0.8 * sum(watch.seconds.values())
+    np.testing.assert_array_equal(result.image, plain.image)
+    np.testing.assert_array_equal(result.label, plain.label)
+
+
+def test_every_line_has_its_time_and_lines_add_up() -> None:
+    sample = brain(40)
+    chain = [*CHAIN, {"gaussian_blur": {"sigma": 1}}, {"rotate": {"degrees": 9}}, *CHAIN[2:]]
+    plan = msa.Pipeline(chain).plan(sample, seed=1)
+    cost = timing.measure(lambda: plan(sample))
+    told = explain.costs(plan, cost)
+    lines = told["lines"]
+    passes = [line for line in lines if line["level"] == 0 and line["text"].startswith("pass")]
+    assert [line["text"] for line in passes] == ["pass 1", "pass 2"]
+    whole = sum(line["ms"] for line in lines if line["level"] == 0)
+    assert 0.8 * told["total_ms"] < whole <= 1.001 * told["total_ms"]
+    first, second = (lines.index(line) for line in passes)
+    for start, stop in ((first, second), (second, len(lines))):
+        own = [line for line in lines[start + 1 : stop] if line["level"] == 1]
+        assert math.isclose(sum(x["ms"] for x in own), lines[start]["ms"], rel_tol=0.02)
+    # Every step of the plan has a line, in the plan's words.
+    for line in plan.explain().split("drawn:")[1].splitlines():
+        if line.startswith(("pass", "  scale", "  gamma", "  gaussian", "  resample")):
+            assert line.strip().rstrip(":") in [told["text"] for told in lines]
+    values_out = math.prod(plan.grid.shape) * 3
+    last = passes[-1]
+    assert math.isclose(last["ns_per_value"], last["ms"] * 1e6 / values_out, rel_tol=1e-2)
+
+
+def test_a_number_a_voxel_counts_channels_after_mixing() -> None:
+    sample = phantoms.sample(3)
+    count = len(sample.channels)
+    mixing = values.ChannelAffine(np.ones((1, count)), np.zeros(1), ("mean",))
+    plan = msa.Pipeline([]).plan(sample, seed=1)
+    plan = msa.plan.replace(plan) if hasattr(msa.plan, "replace") else plan
+    from dataclasses import replace
+
+    from medsataug.plan import Segment
+
+    plan = replace(plan, segments=(Segment(None, (mixing,)),))
+    cost = timing.measure(lambda: plan(sample))
+    line = explain.costs(plan, cost)["lines"][1]
+    assert math.isclose(
+        line["ns_per_value"], line["ms"] * 1e6 / math.prod(sample.grid.shape), rel_tol=0.1
+    )
+
+
+def test_plan_explains_with_a_sample() -> None:
+    sample = brain(24)
+    plan = msa.Pipeline(CHAIN).plan(sample, seed=1)
+    threads.set_threads(2)
+    text = plan.explain(time=sample)
+    assert text.startswith(plan.explain().split("pass 1")[0])
+    assert "on 2 threads" in text
+    header = next(line for line in text.splitlines() if "ns/value" in line)
+    column = header.index("(a value")
+    rows = [line for line in text.splitlines() if re.match(r" +\d+\.\d\d ", line)]
+    assert len(rows) >= 9
+    assert all(line[column - 1] == " " != line[column] or line[column] == " " for line in rows)
+    assert all(float(line[:10]) >= 0 for line in rows)
+
+
+def test_nobody_listens_unless_asked() -> None:
+    off = timing.clock()
+    assert type(off) is timing.Clock
+    assert off.of("image", gather.linear_3d) is gather.linear_3d
+    with timing.listening(timing.Stopwatch()):
+        assert type(timing.clock()) is timing.Stopwatch
+        with timing.listening():
+            assert type(timing.clock()) is timing.Clock
+    assert type(timing.clock()) is timing.Clock
+
+
+def test_a_turn_is_shared_out_in_proportion() -> None:
+    watch = timing.Stopwatch()
+    watch.enter(1)
+    short, long = (watch.of(name, time.sleep) for name in ("short", "long"))
+    watch.turn("both")
+    threads.run(lambda seconds: (long if seconds > 0.01 else short)(seconds), [0.005, 0.02] * 2)
+    watch.turn("end")
+    assert (1, "both") not in watch.seconds
+    assert watch.seconds[1, "long"] > watch.seconds[1, "short"] > 0
+
+
+def test_a_partner_is_timed_as_part_of_its_step() -> None:
+    sample = brain(24)
+    inner = msa.Pipeline(CHAIN).plan(sample, seed=1)
+    step = values.Mix("other", "blend", 0.5, plan=inner.to_json()) if False else None
+    watch = timing.Stopwatch()
+    with timing.listening(watch), timing.listening():
+        execute.execute(inner, sample, {})
+    assert step is None
+    assert not watch.seconds
+
+
+def test_a_copy_costs_reading_planning_and_writing(tmp_path: Path) -> None:
+    image, label, recipe = volume(tmp_path)
+    pipeline, sample = msa.Pipeline.load(recipe), msa.load(image, label)
+    plan = pipeline.plan(sample, seed=3)
+    cost = costs.of_copy(pipeline, plan, sample, lambda: msa.load(image, label))
+    assert [*cost.around] == [
+        "read the files, once a case", "facts of the case, and a plan", "write a copy"
+    ]  # fmt: skip
+    assert min(cost.around.values()) > 0
+    assert cost.first > 0
+    text = explain.explain(plan, cost)
+    for name in cost.around:
+        assert re.search(rf"^ +\d+\.\d\d {{18}} +{name}$", text, re.MULTILINE)
+
+
+def test_explain_time_on_the_command_line(tmp_path: Path) -> None:
+    image, label, recipe = volume(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    asked = ("explain", image, "-l", label, "-r", recipe, "--seed", 4, "--time")
+    said = call(*asked)
+    assert (said.code, "ns/value" in said.out, "write a copy" in said.out) == (0, True, True)
+    told = call(*asked, "--json", "--threads", 1).json
+    assert told["plan"]["seed"] == 4
+    assert msa.Plan.from_json(__import__("json").dumps(told["plan"])).seed == 4
+    assert told["cost"]["threads"] == 1
+    assert told["cost"]["lines"][0]["ms"] >= 0
+    assert sorted(tmp_path.iterdir()) == before
