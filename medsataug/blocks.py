@@ -26,6 +26,9 @@ from medsataug.types import Array
 BLOCK = 2**15
 #: How much longer blocks are along rows than across.
 ACROSS = 4
+#: Voxels of the source box of a block, where it is read in place; and float32 numbers where it is
+#: packed.
+SPAN, BOX = 2**21, 2**20
 #: Positions of one voxel that are averaged at most.
 MOST = 2**16
 #: Source voxels around a block's positions: one below and one above for cubic interpolation.
@@ -105,8 +108,8 @@ _NONE = np.empty(0, np.int64)
 class Positions:
     """Source positions of a map, block by block; chooses the cheapest kernel that fits.
 
-    ``most`` is how many voxels the source box of a block may have; blocks that need more are
-    divided. How blocks are cut changes no position.
+    ``packed`` says that blocks are packed, ``channels`` at once. Blocks whose source box is too
+    large are divided; how blocks are cut changes no position.
     """
 
     def __init__(
@@ -117,7 +120,8 @@ class Positions:
         antialias: bool,
         border: str,
         interpolation: str,
-        most: float,
+        packed: bool,
+        channels: int,
     ) -> None:
         self.out_shape = spatial.out_shape
         self.ndim = len(self.out_shape)
@@ -135,7 +139,7 @@ class Positions:
         ends = (-far, far) if border == "reflect" else (0 * far - 2, np.asarray(shape) + 1.0)
         self._limits = np.stack(ends, axis=1)
         self._below, self._above = REACH[interpolation]
-        self._most = most
+        self._most = BOX // channels if packed or self.owner > 1 else SPAN
         self._parts = spatial.parts
         self._fill = timing.clock().of("positions", self._choose())
         self._buffers = threading.local()
@@ -220,7 +224,7 @@ def _blocks(shape: Sequence[int], most: int) -> list[tuple[tuple[int, ...], tupl
     size = list(shape)
     while math.prod(size) > most:
         weighed = [*size[:-1], size[-1] / ACROSS]
-        k = weighed.index(max(weighed))
+        k = max((a for a, n in enumerate(size) if n > 1), key=lambda a: weighed[a])
         size[k] = -(-size[k] // 2)
     axes = [[(a, min(s, n - a)) for a in range(0, n, s)] for n, s in zip(shape, size, strict=True)]
     return [

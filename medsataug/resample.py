@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,6 @@ from medsataug.maps import SpatialMap
 from medsataug.roles import BORDERS, Roles
 from medsataug.types import Array
 
-#: Voxels of a block's source, all channels together, that are packed at once.
-BOX = 2**20
 _LINEAR = {2: gather.linear_2d, 3: gather.linear_3d}
 _LANES = {2: bands.linear_bands_2d, 3: bands.linear_bands_3d}
 _VOTE = {2: vote.vote_2d, 3: vote.vote_3d}
@@ -73,7 +72,7 @@ def resample_image(
         pairs = zip(label, new_label, strict=True)
         own = [_Label.of(given, label_fill, roles, into).fill for given, into in pairs]
 
-    packs = valid is not None or roles.interpolation != "linear"
+    packed = not pixels.in_place or roles.label_interpolation == "nearest"
 
     def positions(antialias: bool) -> Positions:
         return Positions(
@@ -82,7 +81,8 @@ def resample_image(
             antialias=antialias,
             border=roles.border,
             interpolation=roles.interpolation,
-            most=BOX // len(moving) if packs else math.inf,
+            packed=packed,
+            channels=len(moving),
         )
 
     clock, shared = timing.clock(), positions(roles.antialias)
@@ -161,35 +161,44 @@ class _Image:
         source, channels = memory(kernel_source(image, valid)), np.array(moving, dtype=np.int64)
         return cls(source, mask, channels, fills, roles, memory(out))
 
+    @cached_property
+    def lanes(self) -> bool:
+        """Whether channels lie side by side, as read and as written, and all of them move."""
+        count, (_, read, _), (_, written, _) = len(self.channels), self.source, self.into
+        beside = read[3] == written[3] == count > 1 and read[0] == written[0] == 1
+        return beside and np.array_equal(self.channels, np.arange(count))
+
+    @cached_property
+    def in_place(self) -> bool:
+        """Whether kernels may read the image where it lies."""
+        along = self.lanes or self.source.strides[3] == 1
+        return self.roles.interpolation == "linear" and self.mask is None and along
+
     def fill(self, block: Block) -> None:
         """Fill a block's voxels."""
         flat, strides, shape = self.source
-        into, steps, axes = self.into, strides[1:], len(block.frac)
-        # Lanes serve where channels lie side by side, as read and as written.
-        count = len(self.channels)
-        lanes = steps[2] == into.strides[3] == count > 1 and strides[0] == into.strides[0] == 1
-        linear = self.roles.interpolation == "linear" and block.owner == 1
-        to = self.channels * into.strides[0] + _at(block.start, into.strides)
-        rows = (into.flat, to, (block.size[1], *into.strides[1:]))
-        if not (linear and self._is_whole(block, lanes) and (lanes or steps[2] == 1)):
+        to = self.channels * self.into.strides[0] + _at(block.start, self.into.strides)
+        rows = (self.into.flat, to, (block.size[1], *self.into.strides[1:]))
+        if not (self.in_place and block.owner == 1 and self._holds(block)):
             self._fill_packed(block, rows)
             return
-        kernel = _LANES[axes] if lanes else _LINEAR[axes]
-        first = self.channels * strides[0] + _at(block.first, strides)
-        nx, at = block.size[2], block.within(steps)
-        self.nan |= kernel(flat, first, at, block.frac, steps, nx, *rows)
+        kernel = (_LANES if self.lanes else _LINEAR)[len(block.frac)]
+        first, nx = self.channels * strides[0] + _at(block.first, strides), block.size[2]
+        at = block.within(strides[1:])
+        self.nan |= kernel(flat, first, at, block.frac, strides[1:], nx, *rows)
         if len(block.beyond):
             frame = (flat, strides, shape, self.channels, block.idx, block.frac, block.beyond)
             self.nan |= edges.linear(*frame, BORDERS[self.roles.border], self.fills, nx, *rows)
 
-    def _is_whole(self, block: Block, lanes: bool) -> bool:
-        """Whether all voxels around a block hold data, and may be read where they are."""
+    def _holds(self, block: Block) -> bool:
+        """Whether all that kernels read for a block lies in memory."""
         flat, strides, shape = self.source
-        if self.mask is not None or not block.fits(strides[1:]):
-            return False
-        ends = zip(block.low, block.extent, shape, strict=True)
-        last = tuple(max(min(a + n, m) - 1, 0) for a, n, m in ends)
-        return not lanes or _at(last, strides) + max(len(self.channels), LANES) <= len(flat)  # type: ignore[arg-type]
+        if not block.fits(strides[1:]) or not self.lanes:
+            return block.fits(strides[1:])
+        ends = zip(block.low, block.extent, block.first, shape, strict=True)
+        last = tuple(min(max(a + n - 1, b + 1), m - 1) for a, n, b, m in ends)
+        # Four lanes are read though there be two or three channels.
+        return _at(last, strides) + max(len(self.channels), LANES) <= len(flat)  # type: ignore[arg-type]
 
     def _fill_packed(self, block: Block, rows: tuple[Array, Array, tuple[int, ...]]) -> None:
         """`fill` from a copy in which what lies beyond the border or has no data is resolved."""

@@ -9,6 +9,7 @@ import pytest
 
 import medsataug as msa
 from medsataug import execute, resample
+from medsataug.kernels import gather
 from medsataug.maps import Affine, SpatialMap, homogeneous
 from medsataug.ranges import Number, Range
 from medsataug.transforms.base import Cases, Transform, ValueTransform
@@ -139,18 +140,13 @@ def test_leaking_classes_are_caught():
 
 
 def test_labels_interpolated_as_images_are_caught(monkeypatch):
-    def blended(label, fill, roles, out):
-        job = resample._channel_job(label, None, 0, np.float32(fill), roles,
-                                    values := np.empty(out.shape, np.float32))  # fmt: skip
+    def blended(src, at, frac, steps, owner, out):
+        values, n, one = np.empty(len(at), np.float32), len(at), np.zeros(1, np.int64)
+        rows = (1, 0, n, 1)
+        gather.linear_3d(src.astype(np.float32), one, at, frac, steps, n, values, one, rows)
+        out[:] = np.rint(values[::owner])
 
-        def run(block):
-            job(block)
-            part = slice(block.start, block.stop)
-            out.reshape(-1)[part] = np.rint(values.reshape(-1)[part])
-
-        return run
-
-    monkeypatch.setattr(resample, "_label_job", blended)
+    monkeypatch.setitem(resample._VOTE, 3, blended)
     with pytest.raises(AssertionError):
         contracts.check_labels(msa.Rotate, 3)
 

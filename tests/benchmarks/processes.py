@@ -1,6 +1,7 @@
 """Timings and memory that need fresh processes: imports, the command line, peak memory.
 
-Run as `python processes.py TOOL` it is the child of `memory`, and prints its figures as JSON.
+Run as `python processes.py TOOL` it is the child of `memory`, as `python processes.py WHAT SIDE`
+that of `own_memory`, and prints its figures as JSON.
 """
 
 from __future__ import annotations
@@ -130,7 +131,11 @@ def _reset_peak() -> None:
 
 def memory(tool: str) -> dict[str, float]:
     """Peak MB of one 3D warp by `tool` in a fresh process (Linux): see `_memory_child`."""
-    arguments = [sys.executable, str(HERE / "processes.py"), tool]
+    return _of_child(tool)
+
+
+def _of_child(*given: str) -> dict[str, float]:
+    arguments = [sys.executable, str(HERE / "processes.py"), *given]
     done = subprocess.run(arguments, capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
@@ -161,6 +166,48 @@ def _memory_child(tool: str) -> dict[str, float]:
     return {"data": work.nbytes / 1e6, "input": held - before, "peak": peak}
 
 
+#: What `own_memory` measures, the side of its output, and the MB over input + output asked.
+OWN_MEMORY = (
+    ("3D warp of 4 channels + label", 128, "≤ 32"),
+    ("3D warp of 4 channels + label", 256, "≤ 32"),
+    ("GaussianBlur of 4 channels", 128, "≤ 8.4 (a channel)"),
+)
+
+
+def own_memory(what: str, side: int) -> dict[str, float]:
+    """MB of input + output (`data`) and what the peak is `over` them, in a fresh process."""
+    return _of_child(what, str(side))
+
+
+def _own_memory_child(what: str, side: int) -> dict[str, float]:
+    """Warm up on a small volume, then one call on the large one."""
+    import peers
+    import scaling
+
+    import medsataug as msa
+
+    def made(side: int) -> tuple[float, peers.Call]:
+        if what.startswith("GaussianBlur"):
+            image = scaling.volume((side,) * 3)
+            sample = msa.Sample(image=image, axes="CZYX", spacing=(1, 1, 1), id="bench")
+            pipeline = msa.Pipeline([msa.GaussianBlur(sigma=1)])
+            return 2 * image.nbytes / 1e6, lambda: pipeline(sample, seed=1)
+        source = (round(side * scaling.AROUND),) * 3
+        image, label = scaling.volume(source), scaling.regions(source)
+        given = (image.nbytes + label.nbytes) * (1 + side**3 / label.size)
+        return given / 1e6, scaling.warp(image, label, side, scaling.turned())
+
+    made(64)[1]()
+    peers.set_threads(1)
+    data, call = made(side)
+    held = _own_rss()
+    _reset_peak()
+    result = call()
+    peak = _own_peak() - held
+    output = result.image.nbytes + (0 if result.label is None else result.label.nbytes)
+    return {"data": data, "over": peak - output / 1e6}
+
+
 def _own_rss() -> float:
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) * 1024 / 1e6  # type: ignore[union-attr]
@@ -168,4 +215,9 @@ def _own_rss() -> float:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    print(json.dumps(_memory_child(sys.argv[1])))
+    found = (
+        _memory_child(*sys.argv[1:])
+        if len(sys.argv) == 2
+        else _own_memory_child(sys.argv[1], int(sys.argv[2]))
+    )
+    print(json.dumps(found))

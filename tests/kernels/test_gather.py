@@ -230,6 +230,7 @@ def test_values_go_where_strides_say(name, ndim):
         assert np.all(room == 77)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # without JIT
 @pytest.mark.parametrize("ndim", [2, 3])
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 7, 8, 9, 13, 16])
 @pytest.mark.parametrize("dtype", DTYPES)
