@@ -30,7 +30,7 @@ ACROSS = 4
 #: packed.
 SPAN, BOX = 2**21, 2**20
 #: Positions of one voxel that are averaged at most.
-MOST = 2**16
+MOST = 2**22
 #: Source voxels around a block's positions: one below and one above for cubic interpolation.
 REACH = {"linear": (0, 1), "nearest": (0, 1), "cubic": (1, 2)}
 #: Farthest index from a mirrored image, whose positions cannot be cut short at the border.

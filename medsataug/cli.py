@@ -52,13 +52,10 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Default: all cores.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 
 
-def _case(
-    images: Sequence[Path], label: Path | None, series: str | None, bands: str | None,
-    match: str | None,
-) -> Any:  # fmt: skip
+def _case(*given: Any) -> Any:
     from medsataug import start
 
-    sample = _read(images, label, series, bands, match)
+    sample = _read(*given)
     start.quickly()  # not before, so that a file that cannot be read is told at once
     return sample
 
@@ -235,9 +232,7 @@ def explain(
     with compiling():
         cost = costs.of_copy(pipeline, plan, sample, lambda: _read(*given))
     if as_json:
-        import json
-
-        _print_json({"plan": json.loads(plan.to_json()), "cost": words.costs(plan, cost)})
+        _print_json(words.as_json(plan, cost))
     else:
         print(words.explain(plan, cost))
 

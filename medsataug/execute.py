@@ -12,13 +12,14 @@ from medsataug import __version__, threads, timing
 from medsataug.arrays import kernel_source, native, plane_of
 from medsataug.copying import copied
 from medsataug.errors import ConfigError
+from medsataug.followed import CaseStatistics
 from medsataug.io.encode import nodata_for, nudge, to_dtype
 from medsataug.kernels.pointwise import has_nan, round_to
 from medsataug.maps import Affine, SpatialMap, fold, homogeneous, input_box
 from medsataug.plan import Plan, Segment
 from medsataug.resample import resample_image
 from medsataug.roles import AIR_HU, ignored, image_fills, is_raster, label_fill
-from medsataug.sweep import SLICE, CaseStatistics, Source, Work, sweep
+from medsataug.sweep import SLICE, Source, Work, sweep
 from medsataug.transforms.base import channels_after
 from medsataug.types import Array, Channel, Sample, is_lazy
 from medsataug.values import Mix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -83,17 +84,18 @@ def explain(plan: Plan, cost: Cost | None = None) -> str:
     return "\n".join(lines)
 
 
-def costs(plan: Plan, cost: Cost) -> dict[str, Any]:
-    """Return what `explain` says of a cost, for JSON.
+def as_json(plan: Plan, cost: Cost) -> dict[str, Any]:
+    """Return the plan, and what `explain` says of its cost.
 
     Returns
     -------
     dict
-        ``threads``, ``runs``, ``first_ms``, ``total_ms``, ``around_ms`` by name, and ``lines``:
-        level (0 a pass, 1 what it does, 2 a part of that), text, ms, ns_per_value (of an output
-        voxel and channel), share (of the total).
+        ``plan`` as `Plan.from_json` reads it, and ``cost``: ``threads``, ``runs``, ``first_ms``,
+        ``total_ms``, ``around_ms`` by name, and ``lines``: level (0 a pass, 1 what it does, 2 a
+        part of that), text, ms, ns_per_value (of an output voxel and channel), share (of the
+        total).
     """
-    return {
+    told = {
         "threads": cost.threads,
         "runs": cost.runs,
         "first_ms": round(cost.first * 1e3, 4),
@@ -110,6 +112,7 @@ def costs(plan: Plan, cost: Cost) -> dict[str, Any]:
             for line, seconds in _timed(plan, cost)
         ],
     }
+    return {"plan": json.loads(plan.to_json()), "cost": told}
 
 
 def _passes(plan: Plan) -> Iterator[Line]:

@@ -21,7 +21,6 @@ from medsataug import threads, timing
 from medsataug.arrays import Memory, as_float, kernel_source, memory, native, plane_of
 from medsataug.blocks import Block, Positions, Three
 from medsataug.kernels import bands, box, edges, gather, vote
-from medsataug.kernels.vectors import LANES
 from medsataug.maps import SpatialMap
 from medsataug.roles import BORDERS, Roles
 from medsataug.types import Array
@@ -179,7 +178,7 @@ class _Image:
         flat, strides, shape = self.source
         to = self.channels * self.into.strides[0] + _at(block.start, self.into.strides)
         rows = (self.into.flat, to, (block.size[1], *self.into.strides[1:]))
-        if not (self.in_place and block.owner == 1 and self._holds(block)):
+        if not (self.in_place and block.owner == 1 and block.fits(strides[1:])):
             self._fill_packed(block, rows)
             return
         kernel = (_LANES if self.lanes else _LINEAR)[len(block.frac)]
@@ -189,16 +188,6 @@ class _Image:
         if len(block.beyond):
             frame = (flat, strides, shape, self.channels, block.idx, block.frac, block.beyond)
             self.nan |= edges.linear(*frame, BORDERS[self.roles.border], self.fills, nx, *rows)
-
-    def _holds(self, block: Block) -> bool:
-        """Whether all that kernels read for a block lies in memory."""
-        flat, strides, shape = self.source
-        if not block.fits(strides[1:]) or not self.lanes:
-            return block.fits(strides[1:])
-        ends = zip(block.low, block.extent, block.first, shape, strict=True)
-        last = tuple(min(max(a + n - 1, b + 1), m - 1) for a, n, b, m in ends)
-        # Four lanes are read though there be two or three channels.
-        return _at(last, strides) + max(len(self.channels), LANES) <= len(flat)  # type: ignore[arg-type]
 
     def _fill_packed(self, block: Block, rows: tuple[Array, Array, tuple[int, ...]]) -> None:
         """`fill` from a copy in which what lies beyond the border or has no data is resolved."""

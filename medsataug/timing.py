@@ -38,7 +38,7 @@ class Clock:
 
 
 class Stopwatch(Clock):
-    """A clock that runs. Its parts add up to all the time between `start` and the last turn.
+    """A clock that runs. Its parts add up to all the time from its making to the last turn.
 
     What functions from `of` took within a turn, summed over threads, shares that turn's time out
     among their parts in proportion.
@@ -60,7 +60,7 @@ class Stopwatch(Clock):
         """From now on time belongs to ``part`` of this pass, until the next turn."""
         now = time.perf_counter()
         heard, self._heard = self._heard or [((self._number, self._part), 1.0)], []
-        whole = sum(spent for _, spent in heard)
+        whole = sum(spent for _, spent in heard) or 1.0
         for which, spent in heard:
             self.seconds[which] += (now - self._since) * spent / whole
         self._part, self._since = part, now

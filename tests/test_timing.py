@@ -71,7 +71,7 @@ def test_every_line_has_its_time_and_lines_add_up() -> None:
     chain = [*CHAIN, {"gaussian_blur": {"sigma": 1}}, {"rotate": {"degrees": 9}}, *CHAIN[2:]]
     plan = msa.Pipeline(chain).plan(sample, seed=1)
     cost = timing.measure(lambda: plan(sample))
-    told = explain.costs(plan, cost)
+    told = explain.as_json(plan, cost)["cost"]
     lines = told["lines"]
     passes = [line for line in lines if line["level"] == 0 and line["text"].startswith("pass")]
     assert [line["text"] for line in passes] == ["pass 1", "pass 2"]
@@ -94,7 +94,7 @@ def test_a_number_a_voxel_counts_channels_after_mixing() -> None:
     sample = brain(24)
     mixing = ChannelAffine(np.ones((1, 3)), np.zeros(1), ("sum",))
     plan = replace(msa.Pipeline([]).plan(sample, seed=1), segments=(Segment(None, (mixing,)),))
-    told = explain.costs(plan, timing.Cost({(1, 0): 1e-3}, 2e-3, 1, 1.0, 1))
+    told = explain.as_json(plan, timing.Cost({(1, 0): 1e-3}, 2e-3, 1, 1.0, 1))["cost"]
     line = next(line for line in told["lines"] if line["text"].startswith("mix 3 channels"))
     assert (line["ms"], line["share"]) == (1, 0.5)
     assert math.isclose(line["ns_per_value"], 1e6 / 24**3, rel_tol=1e-3)

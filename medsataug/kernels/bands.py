@@ -2,7 +2,8 @@
 
 Same signature and values as `gather`'s kernels. Channels lie one after the other in memory, both
 of the source and of the output. Eight or four are taken at once, the last of them overlapping
-those before; where there are two or three, ``src`` must go on for `LANES` after the last voxel.
+those before; of two or three, what is read and written too far belongs to the next voxel, whose
+turn comes after.
 """
 
 from __future__ import annotations
@@ -38,17 +39,43 @@ def _finish(src, first, at, frac, steps, j0, run, bands, out, o):
     return nan
 
 
+@inline
+def _lerp(a, b, f):
+    return a + f * (b - a)
+
+
+@inline
+def _edge(src, o, dy, dx, fy, fx):
+    """One channel between four pixels, which reads nothing else."""
+    a = _lerp(np.float32(src[o]), np.float32(src[o + dy]), fy)
+    return _lerp(a, _lerp(np.float32(src[o + dx]), np.float32(src[o + dx + dy]), fy), fx)
+
+
+@inline
+def _edge_3d(src, o, dz, dy, dx, fz, fy, fx):
+    a = _lerp(np.float32(src[o]), np.float32(src[o + dz]), fz)
+    b = _lerp(np.float32(src[o + dy]), np.float32(src[o + dy + dz]), fz)
+    c = _lerp(np.float32(src[o + dx]), np.float32(src[o + dx + dz]), fz)
+    d = _lerp(np.float32(src[o + dx + dy]), np.float32(src[o + dx + dy + dz]), fz)
+    return _lerp(_lerp(a, b, fy), _lerp(c, d, fy), fx)
+
+
 @kernel
 def linear_bands_3d(src, first, at, frac, steps, nx, out, to, strides):
     """`gather.linear_3d` of all channels of a voxel."""
     dz, dy, dx = steps
     bands, start = first.shape[0], first[0]
+    last = src.shape[0] - dz - dy - dx - max(bands, LANES)
     run, nan = np.zeros(nx * bands + LANES, np.float32), False
     for row in range(at.shape[0] // nx):
         j0 = row * nx
         for x in range(nx):
             j, i, o = j0 + x, start + at[j0 + x], x * bands
             fz, fy, fx = frac[0, j], frac[1, j], frac[2, j]
+            if i > last:
+                for c in range(bands):
+                    run[o + c] = _edge_3d(src, i + c, dz, dy, dx, fz, fy, fx)
+                continue
             if bands >= 2 * LANES:
                 for g in range(0, bands, 2 * LANES):
                     c = min(g, bands - 2 * LANES)
@@ -67,12 +94,17 @@ def linear_bands_2d(src, first, at, frac, steps, nx, out, to, strides):
     """`linear_bands_3d` in a plane."""
     _, dy, dx = steps
     bands, start = first.shape[0], first[0]
+    last = src.shape[0] - dy - dx - max(bands, LANES)
     run, nan = np.zeros(nx * bands + LANES, np.float32), False
     for row in range(at.shape[0] // nx):
         j0 = row * nx
         for x in range(nx):
             j, i, o = j0 + x, start + at[j0 + x], x * bands
             fy, fx = frac[0, j], frac[1, j]
+            if i > last:
+                for c in range(bands):
+                    run[o + c] = _edge(src, i + c, dy, dx, fy, fx)
+                continue
             if bands >= 2 * LANES:
                 for g in range(0, bands, 2 * LANES):
                     c = min(g, bands - 2 * LANES)

@@ -39,7 +39,8 @@ def image_of(shape: tuple[int, ...]) -> np.ndarray:
 def ours(transform: Any, image: np.ndarray) -> tuple[Call, Call]:
     """The step as a pipeline runs it, in place; and a whole call from sample to sample."""
     import medsataug as msa
-    from medsataug.sweep import CaseStatistics, Work, sweep
+    from medsataug.followed import CaseStatistics
+    from medsataug.sweep import Work, sweep
 
     sample = msa.Sample(image=image[None], axes="CZYX"[:1] + "ZYX"[-image.ndim :], id="bench")
     pipeline = msa.Pipeline([transform])
