@@ -323,7 +323,11 @@ def _draw(sample: Sample, shown: list[tuple[Sample, Plan]], path: Path, pipeline
         sample,
         [result for result, _ in shown],
         path,
-        positions=[plan.source_positions for _, plan in shown],
+        # A grid that nothing bends or turns would only hide the picture.
+        positions=[
+            plan.source_positions if any(s.spatial for s in plan.segments) else None
+            for _, plan in shown
+        ],
         title=f"medsataug {__version__}, recipe {pipeline.name or 'of your own'}",
     )
 

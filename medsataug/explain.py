@@ -170,7 +170,8 @@ def _table(plan: Plan, cost: Cost) -> Iterator[str]:
 
 def _size(grid: Any) -> str:
     unit = {"RAS+ mm": "mm", "mm": "mm"}.get(grid.world or "", "")
-    unit = unit or ("" if grid.world is None else "world units")
+    if not unit and grid.world is not None:
+        unit = "m" if grid.metres == 1 else "world units"
     spacing = " x ".join(f"{s:.4g}" for s in grid.spacing)
     return " x ".join(map(str, grid.shape)) + (f" ({spacing} {unit})" if unit else "")
 

@@ -22,7 +22,7 @@ class NeighbourTransform(ValueTransform):
     Parameters
     ----------
     channel_p : float
-        Probability of each channel to be changed, once the transform is applied.
+        Probability of each channel to be changed, once the transform is applied (`p`).
     """
 
     channel_p: Probability = 1.0
@@ -39,17 +39,20 @@ class NeighbourTransform(ValueTransform):
 
         ``draw`` gives a channel's parameters, or None; ``reach`` how far they reach along z, y, x.
         """
-
-        def drawn():  # type: ignore[no-untyped-def]
-            params, p = draw(), self.channel_p
-            return lambda _: params if p == 1 or draws.uniform() < p else None
-
-        params = self.for_each(draws, state, drawn)
+        hit = [c for c in self.picked(state) if self._has_luck(draws)]
+        if self.channel_p < 1:
+            draws.note("channels", ", ".join(state.channels[c].name for c in hit) or "none")
+        params: list[tuple[Number, ...] | None] = [None] * len(state.channels)
+        for number, c in enumerate(hit):
+            params[c] = draw() if self.per_channel or not number else params[hit[0]]
         halos = [reach(p) for p in params if p is not None]
         if not halos:
             return ()
         halo = tuple(max(along) for along in zip(*halos, strict=True))
-        return (Stencil(kernel, params, halo, self.where),)
+        return (Stencil(kernel, tuple(params), halo, self.where),)
+
+    def _has_luck(self, draws: Draws) -> bool:
+        return self.channel_p == 1 or draws.uniform() < self.channel_p
 
 
 def for_axes(given: PerAxis, isotropic: bool, draws: Draws) -> PerAxis:

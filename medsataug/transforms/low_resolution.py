@@ -18,7 +18,7 @@ ZoomOut = Annotated[PerAxis, Spec(gt=0, le=1, per_axis=True, what="part of the v
 
 
 class LowResolution(NeighbourTransform):
-    """Show what a coarser acquisition would have seen: down to fewer voxels, then up again.
+    """Go down to fewer voxels and up again, as nnU-Net does; ``mean`` is a coarser acquisition.
 
     Down to round(n · scale) voxels an axis; up by linear interpolation.
 
@@ -32,7 +32,7 @@ class LowResolution(NeighbourTransform):
         Whether a volume keeps its slices, and becomes coarser within them (y, x) only.
     method : {"nearest", "mean"}
         What a coarse voxel shows: the voxel at its centre, which lets fine detail through as
-        false detail, or the mean over its cell, as a detector does.
+        false detail (nnU-Net's way), or the mean over its cell, as a scanner or sensor does.
 
     Source: Isensee et al., "nnU-Net", Nature Methods 18 (2021), supplementary note 4 (simulation
     of low resolution); Knutsson and Westin, CVPR (1993) 515, for voxels without data.

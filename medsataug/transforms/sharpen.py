@@ -19,7 +19,8 @@ __all__ = ["Sharpen", "kernel"]
 class Sharpen(NeighbourTransform):
     """Sharpen, as reconstruction kernels and cameras do: add what a blur would take away.
 
-    y = x + strength · (x − blur of x).
+    y = x + strength · (x − blur of x). It overshoots beside edges, below zero where they are
+    dark: strengths up to 1 look natural, and `clip` after it keeps reflectance or counts in range.
 
     Parameters
     ----------
