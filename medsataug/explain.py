@@ -171,7 +171,7 @@ def _table(plan: Plan, cost: Cost) -> Iterator[str]:
 def _size(grid: Any) -> str:
     unit = {"RAS+ mm": "mm", "mm": "mm"}.get(grid.world or "", "")
     if not unit and grid.world is not None:
-        unit = "m" if grid.metres == 1 else "world units"
+        unit = "m" if set(grid.metres or ()) == {1.0} else "world units"
     spacing = " x ".join(f"{s:.4g}" for s in grid.spacing)
     return " x ".join(map(str, grid.shape)) + (f" ({spacing} {unit})" if unit else "")
 
