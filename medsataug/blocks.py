@@ -139,7 +139,7 @@ class Positions:
         ends = (-far, far) if border == "reflect" else (0 * far - 2, np.asarray(shape) + 1.0)
         self._limits = np.stack(ends, axis=1)
         self._below, self._above = REACH[interpolation]
-        self._most = BOX // channels if packed or self.owner > 1 else SPAN
+        self._most = BOX // channels if packed or self.owner > 1 else SPAN // -(-channels // 8)
         self._parts = spatial.parts
         self._fill = timing.clock().of("positions", self._choose())
         self._buffers = threading.local()

@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 
 from medsataug import threads, timing
 from medsataug.arrays import Memory, as_float, kernel_source, memory, native, plane_of
-from medsataug.blocks import Block, Positions, Three
+from medsataug.blocks import BOX, Block, Positions, Three
 from medsataug.kernels import bands, box, edges, gather, vote
 from medsataug.maps import SpatialMap
 from medsataug.roles import BORDERS, Roles
 from medsataug.types import Array
 
+#: A block is packed where more than one in so many of its positions needs the border.
+MANY = 8
 _LINEAR = {2: gather.linear_2d, 3: gather.linear_3d}
 _LANES = {2: bands.linear_bands_2d, 3: bands.linear_bands_3d}
 _VOTE = {2: vote.vote_2d, 3: vote.vote_3d}
@@ -130,7 +132,8 @@ class _Buffers(threading.local):
 class _Image:
     """What a block of an image needs: its memory and where its values go.
 
-    ``channels`` are those that move. ``nan`` becomes True when a result without data is met.
+    ``channels`` are those that move; ``thin`` says that an axis has one voxel only. ``nan``
+    becomes True when a result without data is met.
     """
 
     source: Memory
@@ -139,6 +142,7 @@ class _Image:
     fills: NDArray[np.float32]
     roles: Roles
     into: Memory
+    thin: bool
     nan: bool = False
     _buffers: _Buffers = field(default_factory=_Buffers)
 
@@ -158,7 +162,8 @@ class _Image:
             valid = np.broadcast_to(valid, image.shape)
             mask = memory(valid.view(np.uint8))
         source, channels = memory(kernel_source(image, valid)), np.array(moving, dtype=np.int64)
-        return cls(source, mask, channels, fills, roles, memory(out))
+        thin = min(image.shape[1:]) < 2
+        return cls(source, mask, channels, fills, roles, memory(out), thin)
 
     @cached_property
     def lanes(self) -> bool:
@@ -171,23 +176,36 @@ class _Image:
     def in_place(self) -> bool:
         """Whether kernels may read the image where it lies."""
         along = self.lanes or self.source.strides[3] == 1
-        return self.roles.interpolation == "linear" and self.mask is None and along
+        plain = self.roles.interpolation == "linear" and self.mask is None
+        return plain and along and not self.thin
 
     def fill(self, block: Block) -> None:
         """Fill a block's voxels."""
         flat, strides, shape = self.source
         to = self.channels * self.into.strides[0] + _at(block.start, self.into.strides)
         rows = (self.into.flat, to, (block.size[1], *self.into.strides[1:]))
-        if not (self.in_place and block.owner == 1 and block.fits(strides[1:])):
+        if not (self.in_place and block.owner == 1 and self._is_lighter_in_place(block)):
             self._fill_packed(block, rows)
             return
         kernel = (_LANES if self.lanes else _LINEAR)[len(block.frac)]
         first, nx = self.channels * strides[0] + _at(block.first, strides), block.size[2]
         at = block.within(strides[1:])
-        self.nan |= kernel(flat, first, at, block.frac, strides[1:], nx, *rows)
+        self._saw(kernel(flat, first, at, block.frac, strides[1:], nx, *rows))
         if len(block.beyond):
             frame = (flat, strides, shape, self.channels, block.idx, block.frac, block.beyond)
-            self.nan |= edges.linear(*frame, BORDERS[self.roles.border], self.fills, nx, *rows)
+            self._saw(edges.linear(*frame, BORDERS[self.roles.border], self.fills, nx, *rows))
+
+    def _saw(self, nan: bool) -> None:
+        """Remember NaN; `|=` would read before a kernel runs what another thread sets meanwhile."""
+        if nan:
+            self.nan = True
+
+    def _is_lighter_in_place(self, block: Block) -> bool:
+        """Whether few positions need the border, which are done one by one."""
+        if not block.fits(self.source.strides[1:]):
+            return False
+        small = math.prod(block.extent) * len(self.channels) <= BOX
+        return not small or MANY * len(block.beyond) <= block.idx.shape[1]
 
     def _fill_packed(self, block: Block, rows: tuple[Array, Array, tuple[int, ...]]) -> None:
         """`fill` from a copy in which what lies beyond the border or has no data is resolved."""
@@ -202,12 +220,12 @@ class _Image:
         kernel = kernels[self.roles.interpolation]
         given = (packed, np.arange(count) * voxels, at, block.frac, steps)
         if block.owner == 1:
-            self.nan |= kernel(*given, block.size[2], *rows)
+            self._saw(kernel(*given, block.size[2], *rows))
             return
         n = len(at)
         fine = self._buffers.of("fine", count * n)
-        self.nan |= kernel(*given, n, fine, np.arange(count) * n, (1, 0, n, 1))
-        gather.mean_of(fine.reshape(count, n), block.owner, block.size[2], *rows)
+        kernel(*given, n, fine, np.arange(count) * n, (1, 0, n, 1))
+        self._saw(gather.mean_of(fine.reshape(count, n), block.owner, block.size[2], *rows))
 
 
 @dataclass

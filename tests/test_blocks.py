@@ -9,7 +9,7 @@ import signal
 import numpy as np
 import pytest
 
-from medsataug import blocks, resample
+from medsataug import blocks, resample, threads
 from medsataug.kernels import bands, gather, vote
 from medsataug.maps import Affine, Displacement, SpatialMap, homogeneous
 from medsataug.roles import BORDERS, Roles
@@ -402,3 +402,16 @@ def test_a_huge_reach(ndim, border, scale):
             got = carry(move, given, label, **roles)
             assert np.isfinite(got[0]).all()
             same(carry(move, beside(given), label, as_given=True, **roles), got)
+
+
+def test_a_gap_is_never_missed_whatever_the_threads(monkeypatch):
+    """A thread that meets NaN must not lose that to one that does not."""
+    monkeypatch.setattr(threads, "count", lambda: 3)
+    monkeypatch.setattr(blocks, "BLOCK", 2**11)
+    given = image(3, 1, shape=(40, 60, 70))
+    given[0, 20:22, 30:32, 30:32] = np.nan
+    move = SpatialMap((40, 60, 70), (Affine(homogeneous(np.eye(3) * 0.7, 0.25)),))
+    for _ in range(60):
+        made = carry(move, given)
+        assert np.isnan(made[0]).any()
+        assert not made[2]

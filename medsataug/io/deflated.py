@@ -11,6 +11,7 @@ Source: TIFF 6.0, sections 14 (horizontal differencing) and 15 (tiles); TIFF Tec
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
@@ -30,6 +31,10 @@ _LEVEL = 1
 def predictor_for(dtype: np.dtype[np.generic]) -> int:
     """Return the TIFF predictor of tiles made here: differences, of a float's bytes in planes."""
     return 3 if dtype.kind == "f" else 2
+
+
+# It tells of nodata values that it cannot read in signed bytes, and here they do not matter.
+logging.getLogger("tifffile").addFilter(lambda record: "GDAL_NODATA" not in record.getMessage())
 
 
 def append_tiles(path: Path, strips: Iterable[Array], block: int, *, planar: bool) -> None:

@@ -190,9 +190,9 @@ def nearest(src, first, at, frac, steps, nx, out, to, strides):
 def mean_of(fine, owner, nx, out, to, strides):
     """Mean of each ``owner`` of (C, n) values, NaN where fewer than half are numbers.
 
-    ``nx`` is the length of the rows that come out.
+    ``nx`` is the length of the rows that come out. Returns whether NaN is among the means.
     """
-    run = np.empty(fine.shape[1] // owner, np.float32)
+    run, nan = np.empty(fine.shape[1] // owner, np.float32), False
     for c in range(fine.shape[0]):
         for q in range(run.shape[0]):
             total, count = 0.0, 0
@@ -202,4 +202,6 @@ def mean_of(fine, owner, nx, out, to, strides):
                     total += v
                     count += 1
             run[q] = np.float32(total / count if 2 * count >= owner else np.nan)
+            nan |= run[q] != run[q]
         _put(run, nx, out, to[c], strides)
+    return nan

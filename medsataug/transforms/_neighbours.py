@@ -17,7 +17,8 @@ class NeighbourTransform(ValueTransform):
     """Base of transforms that make a voxel of its neighbours.
 
     Beyond the border the image goes on as its mirror image (half-sample symmetric). Voxels
-    without data stay as they are, and count nowhere.
+    without data stay as they are, and count nowhere. Statistics of the case know nothing of what
+    neighbours do: after such a step take ``scope: output``.
 
     Parameters
     ----------
