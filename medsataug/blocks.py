@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,7 @@ class Block:
     idx: NDArray[np.int32]
     frac: NDArray[np.float32]
     _known: dict[Three, NDArray[np.int32]] = field(default_factory=dict)
+    _beyond: NDArray[np.int64] | None = None
 
     @property
     def window(self) -> tuple[slice, ...]:
@@ -64,11 +65,11 @@ class Block:
         ends = zip(self.start, self.size, strict=True)
         return tuple(slice(a, a + n) for a, n in ends)[-len(self.frac) :]
 
-    @cached_property
+    @property
     def first(self) -> Three:
         """Voxel of the image nearest to ``low`` that still has neighbours after it."""
-        ends = zip(self.low, self.shape, strict=True)
-        return tuple(min(max(a, 0), max(n - 2, 0)) for a, n in ends)  # type: ignore[return-value]
+        (z, y, x), (nz, ny, nx) = self.low, self.shape
+        return _nearest(z, nz), _nearest(y, ny), _nearest(x, nx)
 
     def within(self, steps: Three) -> NDArray[np.int32]:
         """Where positions lie in the image's memory, from `first` on; they are kept inside."""
@@ -78,7 +79,7 @@ class Block:
 
     def fits(self, steps: Three) -> bool:
         """Whether linear interpolation may read the image's memory itself."""
-        span = sum(n * s for n, s in zip(self.extent, steps, strict=True))
+        span = sum(map(operator.mul, self.extent, steps))
         return min(self.shape[-len(self.frac) :]) > 1 and span < _FAR
 
     def packed(self) -> tuple[NDArray[np.int32], Three]:
@@ -92,14 +93,21 @@ class Block:
         box.addresses(self.idx, tuple(low[-n:]), tuple(high[-n:]), steps[-n:], at)
         return at
 
-    @cached_property
+    @property
     def beyond(self) -> NDArray[np.int64]:
         """Numbers of the positions that need a voxel beyond the image."""
-        ends = zip(self.low, self.extent, self.shape, strict=True)
-        if all(a >= 0 and a + n <= m for a, n, m in ends):
-            return _NONE
-        which = np.empty(self.idx.shape[1] + 1, np.int64)
-        return which[: edges.beyond(self.idx, self.shape[-len(self.frac) :], which)]
+        if self._beyond is None:
+            self._beyond = _NONE
+            ends = zip(self.low, self.extent, self.shape, strict=True)
+            if any(low < 0 or low + size > n for low, size, n in ends):
+                which = np.empty(self.idx.shape[1] + 1, np.int64)
+                count = edges.beyond(self.idx, self.shape[-len(self.frac) :], which)
+                self._beyond = which[:count]
+        return self._beyond
+
+
+def _nearest(i: int, n: int) -> int:
+    return max(min(i, n - 2), 0)
 
 
 _NONE = np.empty(0, np.int64)

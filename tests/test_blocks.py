@@ -118,8 +118,12 @@ def patience():
 
 @pytest.fixture(autouse=True)
 def reads(monkeypatch):
-    """Check every index that a kernel will use; vectors do not check theirs."""
+    """Check every index that a kernel will use; vectors do not check theirs.
+
+    These images are small: most blocks would be packed for their border's sake.
+    """
     seen = set()
+    monkeypatch.setattr(resample, "MANY", 0)
 
     def tapped(src, first, at, steps, before, after):
         assert int(first.min()) + int(at.min()) - before * sum(steps) >= 0
@@ -415,3 +419,15 @@ def test_a_gap_is_never_missed_whatever_the_threads(monkeypatch):
         made = carry(move, given)
         assert np.isnan(made[0]).any()
         assert not made[2]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("border", BORDERS)
+def test_packing_for_the_borders_sake_changes_no_byte(ndim, kind, border, monkeypatch):
+    given = spoiled(image(ndim, 5))
+    want = carry(kind, given, border=border)
+    for many in (3, 10**9):
+        monkeypatch.setattr(resample, "MANY", many)
+        same(carry(kind, given, border=border), want)
+        same(carry(kind, beside(given), border=border, as_given=True), want)
