@@ -9,7 +9,7 @@ import peers
 import workloads
 
 OURS = "medsataug"
-BUDGET_S = 60.0  # a tool stops taking turns once a table has cost it this long
+BUDGET_S = 20.0  # a tool stops taking turns once a table has cost it this long
 PAUSE_S = 0.02  # OpenMP's threads spin a while after a call: not into the next tool's time
 Times = dict[tuple[str, int], list[float]]
 
