@@ -86,6 +86,13 @@ def _pipeline(recipe: str, patch: str | None) -> Any:
     return pipeline.with_patch([int(p) for p in parts])
 
 
+def _use(threads: int | None) -> None:
+    if threads:
+        from medsataug.threads import set_threads
+
+        set_threads(threads)
+
+
 def _print_json(value: Any) -> None:
     import json
 
@@ -141,10 +148,7 @@ def augment(
     pipeline = _pipeline(recipe, patch)
     if georef is not None:
         pipeline = pipeline.changed(georef=georef)
-    if threads:
-        from medsataug.threads import set_threads
-
-        set_threads(threads)
+    _use(threads)
     sample = _case(images, label, series, bands, match)
     if dry_run:
         from medsataug.warm import compiling
@@ -215,10 +219,7 @@ def explain(
     from medsataug.warm import compiling
 
     pipeline = _pipeline(recipe, patch)
-    if threads:
-        from medsataug.threads import set_threads
-
-        set_threads(threads)
+    _use(threads)
     given = (images, label, series, bands, match)
     sample = _case(*given)
     with compiling():

@@ -28,6 +28,7 @@ from medsataug.types import Array
 #: A block is packed where more than one in so many of its positions needs the border.
 MANY = 8
 _LINEAR = {2: gather.linear_2d, 3: gather.linear_3d}
+_OTHER = {"cubic": gather.cubic, "nearest": gather.nearest}
 _LANES = {2: bands.linear_bands_2d, 3: bands.linear_bands_3d}
 _VOTE = {2: vote.vote_2d, 3: vote.vote_3d}
 _ONLY = np.zeros(1, np.int64)
@@ -216,8 +217,7 @@ class _Image:
         box.pack(*self.source, *where, self.fills, packed)
         if self.mask is not None:
             box.blank(*self.mask, *where, packed)
-        kernels = {"linear": _LINEAR[axes], "cubic": gather.cubic, "nearest": gather.nearest}
-        kernel = kernels[self.roles.interpolation]
+        kernel = _OTHER.get(self.roles.interpolation, _LINEAR[axes])
         given = (packed, np.arange(count) * voxels, at, block.frac, steps)
         if block.owner == 1:
             self._saw(kernel(*given, block.size[2], *rows))

@@ -125,13 +125,16 @@ def _resolved(step: Tile | ChannelAffine, at: int, work: Work) -> Pass:
     if isinstance(step, ChannelAffine):
         pairs = np.stack([step.gain, step.bias], axis=1)
         return Pass(scale_shift, tuple(pairs), 0, step.where, at)
-    params = tuple(
-        None
-        if given is None
-        else np.array([number(v, c, step.where, work) for v in given], dtype=np.float64)
-        for c, given in enumerate(step.params)
-    )
+    params = tuple(_numbers(step, c, work) for c in range(len(step.params)))
     return Pass(transforms.function(step.kernel), params, step.key, step.where, at)
+
+
+def _numbers(step: Tile | Stencil | Whole, c: int, work: Work) -> NDArray[np.float64] | None:
+    """Parameters of channel ``c`` with their statistics looked up; None leaves it alone."""
+    given = step.params[c]
+    if given is None:
+        return None
+    return np.array([number(v, c, step.where, work) for v in given], dtype=np.float64)
 
 
 def number(value: Number, channel: int, where: Where, work: Work) -> float:
@@ -278,10 +281,10 @@ def _neighbours(work: Work, step: Stencil) -> None:
     volume = shape if len(shape) == 3 else (1, *shape)
     labels = None if work.label is None else work.label[0].reshape(volume)
     made, boxes = np.empty(volume, np.float32), _boxes(volume)
-    for c, given in enumerate(step.params):
-        if given is None:
+    for c in range(len(step.params)):
+        params = _numbers(step, c, work)
+        if params is None:
             continue
-        params = np.array([number(v, c, step.where, work) for v in given], dtype=np.float64)
         channel = work.image[c].reshape(volume)
         _stencil(step, params, channel, labels, made, boxes)
         if len(work.image) == 1:
@@ -325,10 +328,9 @@ def _whole(work: Work, step: Whole) -> None:
     volume = shape if len(shape) == 3 else (1, *shape)
 
     def one(c: int) -> None:
-        given = step.params[c]
-        if given is None:
+        params = _numbers(step, c, work)
+        if params is None:
             return
-        params = np.array([number(v, c, step.where, work) for v in given], dtype=np.float64)
         channel, out = work.image[c].reshape(volume), np.empty(volume, np.float32)
         kernel(channel, params, np.uint64(step.key), out)
         keep = ~np.isnan(work.image[c])

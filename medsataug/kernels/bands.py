@@ -10,54 +10,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from medsataug.kernels.gather import has_gaps, place, weighed
+from medsataug.kernels.gather import between_four, has_gaps, lerp, mend, place
 from medsataug.kernels.jit import inline, kernel
 from medsataug.kernels.vectors import LANES, bilinear_4, bilinear_8, trilinear_4, trilinear_8
 
 
 @inline
-def _mend(src, first, at, frac, steps, j0, run, bands):
-    nan = False
-    for i in range(run.shape[0] - LANES):
-        if run[i] * np.float32(0) != 0:
-            j, c = j0 + i // bands, i % bands
-            o = first + at[j] + c
-            run[i] = weighed(src, o, steps[0], steps[1], steps[2], frac, j)
-            nan |= run[i] != run[i]
-    return nan
-
-
-@inline
 def _finish(src, first, at, frac, steps, j0, run, bands, out, o):
     """Mend a row where it met NaN, and move it to its place; return whether NaN is left."""
-    nan = False
-    if has_gaps(run[: run.shape[0] - LANES]):
-        nan = _mend(src, first, at, frac, steps, j0, run, bands)
-    row = out[o : o + run.shape[0] - LANES]
+    nan, line = False, run[: run.shape[0] - LANES]
+    if has_gaps(line):
+        nan = mend(src, first, at, frac, steps, j0, bands, line)
+    row = out[o : o + line.shape[0]]
     for i in range(row.shape[0]):
-        row[i] = run[i]
+        row[i] = line[i]
     return nan
 
 
 @inline
-def _lerp(a, b, f):
-    return a + f * (b - a)
+def _tap(src, o):
+    return np.float32(src[o])
 
 
 @inline
 def _edge(src, o, dy, dx, fy, fx):
     """One channel between four pixels, which reads nothing else."""
-    a = _lerp(np.float32(src[o]), np.float32(src[o + dy]), fy)
-    return _lerp(a, _lerp(np.float32(src[o + dx]), np.float32(src[o + dx + dy]), fy), fx)
+    a, b = _tap(src, o), _tap(src, o + dx)
+    return between_four(a, b, _tap(src, o + dy), _tap(src, o + dy + dx), fy, fx)
 
 
 @inline
 def _edge_3d(src, o, dz, dy, dx, fz, fy, fx):
-    a = _lerp(np.float32(src[o]), np.float32(src[o + dz]), fz)
-    b = _lerp(np.float32(src[o + dy]), np.float32(src[o + dy + dz]), fz)
-    c = _lerp(np.float32(src[o + dx]), np.float32(src[o + dx + dz]), fz)
-    d = _lerp(np.float32(src[o + dx + dy]), np.float32(src[o + dx + dy + dz]), fz)
-    return _lerp(_lerp(a, b, fy), _lerp(c, d, fy), fx)
+    a = lerp(_tap(src, o), _tap(src, o + dz), fz)
+    b = lerp(_tap(src, o + dx), _tap(src, o + dx + dz), fz)
+    c = lerp(_tap(src, o + dy), _tap(src, o + dy + dz), fz)
+    d = lerp(_tap(src, o + dy + dx), _tap(src, o + dy + dx + dz), fz)
+    return between_four(a, b, c, d, fy, fx)
 
 
 @kernel

@@ -11,8 +11,10 @@ import math
 
 import numpy as np
 
+from medsataug.kernels.box import reflected
 from medsataug.kernels.jit import inline, kernel
-from medsataug.kernels.neighbours import AS_IS, ZEROED, any_nan, known, mend, reflected
+from medsataug.kernels.neighbours import AS_IS, ZEROED, known, mend
+from medsataug.kernels.pointwise import any_nan
 
 #: Half-width in σ: the tails beyond it have less than 1e-4 of the weight.
 TRUNCATE = 3.9
@@ -25,10 +27,13 @@ def reach(sigma: float) -> int:
     return max(0, math.ceil(TRUNCATE * sigma - 0.5))
 
 
+_reach = inline(reach)
+
+
 @kernel
 def _weights(sigma):
     """Weights at 0, 1, …, `reach`, which together with their mirror image add up to 1."""
-    r = max(0, math.ceil(TRUNCATE * sigma - 0.5))
+    r = _reach(sigma)
     out, total = np.empty(r + 1, np.float32), 1.0
     for k in range(1, r + 1):
         total += 2 * math.exp(-0.5 * (k / sigma) ** 2)

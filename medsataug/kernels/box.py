@@ -33,6 +33,13 @@ def addresses(idx, low, high, strides, at):
 
 
 @inline
+def reflected(i, n):
+    """Index in 0 … n − 1 of any index: half-sample symmetric, (d c b a | a b c d | d c b a)."""
+    i = i % (2 * n)
+    return i if i < n else 2 * n - 1 - i
+
+
+@inline
 def border(i, n, mode):
     """Index in 0 … n − 1 that stands for ``i``, or −1 for the fill."""
     if 0 <= i < n:
@@ -41,8 +48,7 @@ def border(i, n, mode):
         return -1
     if mode == 1:
         return 0 if i < 0 else n - 1
-    i = i % (2 * n)
-    return i if i < n else 2 * n - 1 - i
+    return reflected(i, n)
 
 
 @inline

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from medsataug.kernels.box import border
-from medsataug.kernels.gather import place, weighed
+from medsataug.kernels.gather import between_four, lerp, place, weighed
 from medsataug.kernels.jit import inline, kernel
-from medsataug.kernels.vote import add, unit_of, upper, winner
+from medsataug.kernels.vote import ballot, unit_of, winner
 
 
 @kernel
@@ -56,18 +56,13 @@ def _corners(src, base, strides, shape, idx, j, mode, fill, out):
 
 
 @inline
-def _lerp(a, b, f):
-    return a + f * (b - a)
-
-
-@inline
 def _mean(v, axes, fz, fy, fx):
     """Lerps between the corners ``v``, in the order of `vectors`."""
     a, b, c, d = v[0], v[1], v[2], v[3]
     if axes == 3:
-        a, b = _lerp(a, v[4], fz), _lerp(b, v[5], fz)
-        c, d = _lerp(c, v[6], fz), _lerp(d, v[7], fz)
-    return _lerp(_lerp(a, c, fy), _lerp(b, d, fy), fx)
+        a, b = lerp(a, v[4], fz), lerp(b, v[5], fz)
+        c, d = lerp(c, v[6], fz), lerp(d, v[7], fz)
+    return between_four(a, b, c, d, fy, fx)
 
 
 @kernel
@@ -102,20 +97,12 @@ def linear(src, strides, shape, channels, idx, frac, which, mode, fills, nx, out
 def vote(src, strides, shape, idx, frac, which, mode, fill, out):
     """Argmax of the interpolated one-hot with a border, as in `vote.vote_3d`; flat ``out``."""
     corner, seen, sums = np.empty(8, src.dtype), np.empty(8, src.dtype), np.empty(8, np.int64)
-    axes, unit = idx.shape[0], unit_of(1)
+    unit = unit_of(1)
     for q in range(which.shape[0]):
         j = which[q]
         if _is_far(idx, j, shape, mode):
             out[j] = fill
             continue
         _corners(src, 0, strides, shape, idx, j, mode, fill, corner)
-        fz = upper(frac[0, j], unit) if axes == 3 else np.int64(0)
-        fy, fx = upper(frac[axes - 2, j], unit), upper(frac[axes - 1, j], unit)
-        count = 0
-        for i in range(4 * (axes - 1)):
-            w = (fx if i & 1 else unit - fx) * (fy if i & 2 else unit - fy)
-            if axes == 3:
-                w *= fz if i & 4 else unit - fz
-            if w > 0:
-                count = add(corner[i], w, seen, sums, count)
+        count = ballot(corner, 0, (4, 2, 1), frac, j, unit, seen, sums, 0)
         out[j] = winner(seen, sums, count)

@@ -56,14 +56,31 @@ def weighed(src, o, dz, dy, dx, frac, j):
 
 
 @inline
-def _mend(src, first, at, frac, steps, run):
-    """Do anew what met NaN or infinity; return whether NaN is left."""
+def mend(src, first, at, frac, steps, j0, bands, run):
+    """Do anew what met NaN or infinity; return whether NaN is left.
+
+    ``run`` holds ``bands`` channels, side by side in ``src`` too, of positions from ``j0`` on.
+    """
     nan = False
-    for j in range(run.shape[0]):
-        if run[j] * np.float32(0) != 0:
-            run[j] = weighed(src, first + at[j], steps[0], steps[1], steps[2], frac, j)
-            nan |= run[j] != run[j]
+    for i in range(run.shape[0]):
+        if run[i] * np.float32(0) != 0:
+            j = j0 + i // bands
+            o = first + at[j] + i % bands
+            run[i] = weighed(src, o, steps[0], steps[1], steps[2], frac, j)
+            nan |= run[i] != run[i]
     return nan
+
+
+@inline
+def lerp(a, b, f):
+    """Return ``a + f · (b − a)``, in the arithmetic of `vectors`."""
+    return a + f * (b - a)
+
+
+@inline
+def between_four(a, b, c, d, fy, fx):
+    """Lerps along y, then x; ``b`` and ``d`` come after ``a`` and ``c`` along x."""
+    return lerp(lerp(a, c, fy), lerp(b, d, fy), fx)
 
 
 @inline
@@ -98,7 +115,7 @@ def linear_3d(src, first, at, frac, steps, nx, out, to, strides):
             run[j] = trilinear(group, i, dz, dy, fz[j], fy[j], fx[j])
             prefetch(group, i + ahead)
         if has_gaps(run):
-            nan |= _mend(src, first[c], at, frac, steps, run)
+            nan |= mend(src, first[c], at, frac, steps, 0, 1, run)
         _put(run, nx, out, to[c], strides)
     return nan
 
@@ -113,7 +130,7 @@ def linear_2d(src, first, at, frac, steps, nx, out, to, strides):
         for j in range(at.shape[0]):
             run[j] = bilinear(group, np.int64(at[j]), dy, fy[j], fx[j])
         if has_gaps(run):
-            nan |= _mend(src, first[c], at, frac, steps, run)
+            nan |= mend(src, first[c], at, frac, steps, 0, 1, run)
         _put(run, nx, out, to[c], strides)
     return nan
 

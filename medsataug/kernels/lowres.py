@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from medsataug.kernels.jit import inline, kernel
-from medsataug.kernels.neighbours import AS_IS, MASK, ZEROED, any_nan, known, mend
+from medsataug.kernels.neighbours import AS_IS, MASK, ZEROED, known, mend
+from medsataug.kernels.pointwise import any_nan
 
 #: Voxels of a block of rows: two coarse slices of it stay in the second-level cache.
 BLOCK = 2**15

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from medsataug.kernels.box import reflected
 from medsataug.kernels.jit import inline, kernel
-from medsataug.kernels.neighbours import any_nan, reflected
+from medsataug.kernels.pointwise import any_nan
 
 #: Voxels of a run: its wires stay in the first-level cache.
 RUN = 256

@@ -21,27 +21,11 @@ LEAST = np.float32(1e-6)
 
 
 @inline
-def reflected(i, n):
-    """Index in 0 … n − 1 of any index: half-sample symmetric, (d c b a | a b c d | d c b a)."""
-    i = i % (2 * n)
-    return i if i < n else 2 * n - 1 - i
-
-
-@inline
 def known(v, what):
     """Return a value as `ZEROED` or `MASK` has it."""
     if v != v:
         return np.float32(0)
     return np.float32(1) if what == MASK else v
-
-
-@inline
-def any_nan(x):
-    """Whether NaN is among (n,) ``x``; an OR of truth values is four times an OR of integers."""
-    found = False
-    for i in range(x.shape[0]):
-        found = found | (x[i] != x[i])
-    return found
 
 
 @kernel

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medsataug.kernels.jit import float_bits, kernel
+from medsataug.kernels.jit import inline, kernel
 
 #: Number of the first voxel where there is no voxel.
 NOWHERE = -1
@@ -56,14 +56,19 @@ def limit(x, p, first, key):
         x[i] = high if v > high else v
 
 
+@inline
+def any_nan(x):
+    """Whether NaN is among (n,) ``x``; an OR of truth values is four times an OR of integers."""
+    found = False
+    for i in range(x.shape[0]):
+        found = found | (x[i] != x[i])
+    return found
+
+
 @kernel
 def has_nan(x):
-    """Whether any of (n,) float32 ``x`` is NaN."""
-    # By bits: a maximum of integers vectorises, 3 times faster than the flags of comparisons.
-    greatest = np.int32(0)
-    for i in range(x.shape[0]):
-        greatest = max(greatest, np.int32(float_bits(x[i]) & np.uint32(0x7FFFFFFF)))
-    return greatest > np.int32(0x7F800000)
+    """`any_nan`, to be called from Python."""
+    return any_nan(x)
 
 
 @kernel

@@ -28,13 +28,13 @@ def unit_of(owner):
 
 
 @inline
-def upper(f, unit):
+def _upper(f, unit):
     """Votes of the upper neighbour: the fraction in units, so that f and 1 − f sum to one."""
     return np.int64(np.rint(np.float64(f) * unit))
 
 
 @inline
-def add(label, weight, seen, sums, count):
+def _add(label, weight, seen, sums, count):
     """Add votes for a label; return how many labels were seen."""
     for s in range(count):
         if seen[s] == label:
@@ -56,11 +56,11 @@ def winner(seen, sums, count):
 
 
 @inline
-def _ballot(src, o, steps, frac, j, unit, seen, sums, count):
+def ballot(src, o, steps, frac, j, unit, seen, sums, count):
     """Add the votes of the corners of position ``j``; return how many labels were seen."""
     axes = frac.shape[0]
-    fz = upper(frac[0, j], unit) if axes == 3 else np.int64(0)
-    fy, fx = upper(frac[axes - 2, j], unit), upper(frac[axes - 1, j], unit)
+    fz = _upper(frac[0, j], unit) if axes == 3 else np.int64(0)
+    fy, fx = _upper(frac[axes - 2, j], unit), _upper(frac[axes - 1, j], unit)
     for a in range(axes - 1):
         wz = fz if a else (unit - fz if axes == 3 else np.int64(1))
         for b in range(2):
@@ -68,7 +68,7 @@ def _ballot(src, o, steps, frac, j, unit, seen, sums, count):
             for c in range(2):
                 w = wy * (fx if c else unit - fx)
                 if w > 0:
-                    count = add(
+                    count = _add(
                         src[o + a * steps[0] + b * steps[1] + c * steps[2]], w, seen, sums, count
                     )
     return count
@@ -117,17 +117,17 @@ def vote_3d(src, at, frac, steps, owner, out):
                 u = src[i + (k & 1) + (dy if k & 2 else 0) + (dz if k & 4 else 0)]
                 other = u if other == v else other
             fz, fy, fx = (
-                upper(frac[0, j], unit),
-                upper(frac[1, j], unit),
-                upper(frac[2, j], unit),
+                _upper(frac[0, j], unit),
+                _upper(frac[1, j], unit),
+                _upper(frac[2, j], unit),
             )
-            wins = _of_two(src, np.int64(at[j]), steps, fz, fy, fx, unit, other)
+            wins = _of_two(src, i, steps, fz, fy, fx, unit, other)
             if wins >= 0:
                 out[j] = v if wins == 1 else other
                 continue
         count = 0
         for k in range(j * owner, (j + 1) * owner):
-            count = _ballot(src, np.int64(at[k]), steps, frac, k, unit, seen, sums, count)
+            count = ballot(src, np.int64(at[k]), steps, frac, k, unit, seen, sums, count)
         out[j] = winner(seen, sums, count)
 
 
@@ -162,11 +162,11 @@ def vote_2d(src, at, frac, steps, owner, out):
                 out[j] = src[i]
                 continue
             a, b, c, d = src[i], src[i + 1], src[i + dy], src[i + dy + 1]
-            fy, fx = upper(frac[0, j], unit), upper(frac[1, j], unit)
+            fy, fx = _upper(frac[0, j], unit), _upper(frac[1, j], unit)
             gy, gx = unit - fy, unit - fx
             out[j] = _of_four(a, b, c, d, gy * gx, gy * fx, fy * gx, fy * fx)
             continue
         count = 0
         for k in range(j * owner, (j + 1) * owner):
-            count = _ballot(src, np.int64(at[k]), steps, frac, k, unit, seen, sums, count)
+            count = ballot(src, np.int64(at[k]), steps, frac, k, unit, seen, sums, count)
         out[j] = winner(seen, sums, count)
