@@ -133,7 +133,7 @@ class GeoTiff:
                 "lazily, or raise MEDSATAUG_MAX_BYTES"
             )
         everything = (slice(None), slice(None))
-        image, valid = source.read(everything), source.read_valid(everything)
+        image, valid = source.read_both(everything)
         if odd_label:
             image = integral(image, path)
             meta["dtype"] = image.dtype.name

@@ -130,6 +130,8 @@ def _check_options(
     paths: Sequence[Path], series: str | None, bands: Sequence[int | str] | None
 ) -> None:
     """Refuse an option that no file here has a use for."""
+    if series is None and bands is None:
+        return
     names = {format_of(path).name for path in paths}
     if series is not None and "dicom" not in names:
         raise ConfigError(f"series: {series!r} is for DICOM, and {paths[0]} is none; leave it out")

@@ -159,7 +159,7 @@ class RasterSource:
     def __init__(self, path: Path, bands: Sequence[int] | None = None) -> None:
         self.path = Path(path)
         self._handles: dict[int, _Handle] = {}
-        with open_raster(self.path) as dataset:
+        with self._dataset() as dataset:
             check_not_truncated(dataset, self.path)
             if bands is None:
                 bands = [b for b in dataset.indexes if b != alpha_band(dataset)]
@@ -176,6 +176,7 @@ class RasterSource:
             masks = masked_bands(dataset, self.bands)
             self._masked = any(masks)
             self._one_mask = all(MaskFlags.per_dataset in f for f in masks)
+            self._nodata = self._integral_nodata(dataset, masks)
             self._facts = repr(
                 (
                     self.shape,
@@ -186,6 +187,17 @@ class RasterSource:
                     [dataset.nodatavals[b - 1] for b in self.bands],
                 )
             )
+
+    def _integral_nodata(
+        self, dataset: Any, masks: Sequence[set[MaskFlags]]
+    ) -> tuple[int | None, ...] | None:
+        """Return each band's nodata value where comparing integers with it is all its mask does."""
+        values = [dataset.nodatavals[b - 1] for b in self.bands]
+        plain = all(f in (set(), {MaskFlags.nodata}) for f in masks)
+        whole = all(v is None or float(v).is_integer() for v in values)
+        if self.dtype.kind not in "iu" or not plain or not whole:
+            return None
+        return tuple(int(v) if m else None for v, m in zip(values, masks, strict=True))
 
     @property
     def nbytes(self) -> int:
@@ -241,25 +253,34 @@ class RasterSource:
 
     def read_valid(self, window: Window) -> NDArray[np.bool_] | None:
         """(C or 1, h, w) True where there is data; None where all of it is."""
-        part, size = self._window(window)
-        floats = self.dtype.kind == "f"
-        if 0 in size or not (self._masked or floats or self._alpha is not None):
+        if not (self._masked or self.dtype.kind == "f" or self._alpha is not None):
             return None
-        bands = list(self.bands)
-        valid = np.ones((1, *size), dtype=bool)
+        return self.read_both(window)[1]
+
+    def read_both(self, window: Window) -> tuple[Array, NDArray[np.bool_] | None]:
+        """Return `read` and `read_valid` of a window; what both need is decoded once."""
+        values = self.read(window)
+        part, size = self._window(window)
+        valid: NDArray[np.bool_] = np.ones((1, *size), dtype=bool)
+        if 0 in size:
+            return values, None
         with self._dataset() as dataset:
-            if self._masked:
+            if self._masked and self._nodata is not None:
+                valid = np.ones(values.shape, dtype=bool)
+                for nodata, plane, out in zip(self._nodata, values, valid, strict=True):
+                    if nodata is not None:
+                        np.not_equal(plane, nodata, out=out)
+            elif self._masked:
                 # GDAL's own masks: its comparison of floats with nodata has a tolerance.
-                asked = bands[:1] if self._one_mask else bands
+                asked = list(self.bands[:1] if self._one_mask else self.bands)
                 valid = dataset.read_masks(asked, window=part) > 0
             if self._alpha is not None:
                 valid = valid & (dataset.read([self._alpha], window=part) > 0)
-            if floats:
-                values = dataset.read(bands, window=part, out_dtype=self.dtype)
-                valid = valid & ~np.isnan(values)
+        if self.dtype.kind == "f":
+            valid = valid & ~np.isnan(values)
         if valid.all():
-            return None
-        return valid[:1] if (valid == valid[:1]).all() else valid
+            return values, None
+        return values, valid[:1] if (valid == valid[:1]).all() else valid
 
     @cached_property
     def digest(self) -> str:
