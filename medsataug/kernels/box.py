@@ -24,12 +24,12 @@ def addresses(idx, low, high, strides, at):
 
     Indices are kept within ``low`` … ``high``.
     """
-    at[:] = 0
     for k in range(idx.shape[0]):
         line, least, most = idx[k], np.int32(low[k]), np.int32(high[k])
         step = np.int32(strides[k])
         for j in range(at.shape[0]):
-            at[j] += (min(max(line[j], least), most) - least) * step
+            before = at[j] if k else np.int32(0)
+            at[j] = before + (min(max(line[j], least), most) - least) * step
 
 
 @inline
