@@ -94,12 +94,17 @@ class Block:
         return at
 
     @property
+    def reaches_beyond(self) -> bool:
+        """Whether the box of the source reaches beyond the image."""
+        ends = zip(self.low, self.extent, self.shape, strict=True)
+        return any(low < 0 or low + size > n for low, size, n in ends)
+
+    @property
     def beyond(self) -> NDArray[np.int64]:
         """Numbers of the positions that need a voxel beyond the image."""
         if self._beyond is None:
             self._beyond = _NONE
-            ends = zip(self.low, self.extent, self.shape, strict=True)
-            if any(low < 0 or low + size > n for low, size, n in ends):
+            if self.reaches_beyond:
                 which = np.empty(self.idx.shape[1] + 1, np.int64)
                 count = edges.beyond(self.idx, self.shape[-len(self.frac) :], which)
                 self._beyond = which[:count]

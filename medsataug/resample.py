@@ -74,7 +74,8 @@ def resample_image(
         pairs = zip(label, new_label, strict=True)
         own = [_Label.of(given, label_fill, roles, into).fill for given, into in pairs]
 
-    packed = not pixels.in_place or roles.label_interpolation == "nearest"
+    whole = pixels.in_place and pixels.mask is None
+    packed = not whole or roles.label_interpolation == "nearest"
 
     def positions(antialias: bool) -> Positions:
         return Positions(
@@ -133,12 +134,14 @@ class _Buffers(threading.local):
 class _Image:
     """What a block of an image needs: its memory and where its values go.
 
-    ``channels`` are those that move; ``thin`` says that an axis has one voxel only. ``nan``
+    ``channels`` are those that move, ``valid`` (1 or channels, z, y, x) where they have data, and
+    ``mask`` the same for kernels; ``thin`` says that an axis has one voxel only. ``nan``
     becomes True when a result without data is met.
     """
 
     source: Memory
     mask: Memory | None
+    valid: NDArray[np.bool_] | None
     channels: NDArray[np.int64]
     fills: NDArray[np.float32]
     roles: Roles
@@ -158,13 +161,15 @@ class _Image:
         out: NDArray[np.float32],
     ) -> _Image:
         """Prepare ``moving`` channels of (C, [Z,] Y, X) ``image``."""
-        mask = None
+        mask = known = None
         if valid is not None:
+            known = valid if len(valid) == 1 else valid[moving]
+            known = known if known.ndim == 4 else known[:, np.newaxis]
             valid = np.broadcast_to(valid, image.shape)
             mask = memory(valid.view(np.uint8))
         source, channels = memory(kernel_source(image, valid)), np.array(moving, dtype=np.int64)
         thin = min(image.shape[1:]) < 2
-        return cls(source, mask, channels, fills, roles, memory(out), thin)
+        return cls(source, mask, known, channels, fills, roles, memory(out), thin)
 
     @cached_property
     def lanes(self) -> bool:
@@ -175,17 +180,17 @@ class _Image:
 
     @cached_property
     def in_place(self) -> bool:
-        """Whether kernels may read the image where it lies."""
+        """Whether kernels may read the image where it lies, as far as all of it is valid."""
         along = self.lanes or self.source.strides[3] == 1
-        plain = self.roles.interpolation == "linear" and self.mask is None
-        return plain and along and not self.thin
+        return self.roles.interpolation == "linear" and along and not self.thin
 
     def fill(self, block: Block) -> None:
         """Fill a block's voxels."""
         flat, strides, shape = self.source
         to = self.channels * self.into.strides[0] + _at(block.start, self.into.strides)
         rows = (self.into.flat, to, (block.size[1], *self.into.strides[1:]))
-        if not (self.in_place and block.owner == 1 and self._is_lighter_in_place(block)):
+        plain = self.in_place and block.owner == 1 and self._is_valid(block)
+        if not (plain and self._is_lighter_in_place(block)):
             self._fill_packed(block, rows)
             return
         kernel = (_LANES if self.lanes else _LINEAR)[len(block.frac)]
@@ -200,6 +205,16 @@ class _Image:
         """Remember NaN; `|=` would read before a kernel runs what another thread sets meanwhile."""
         if nan:
             self.nan = True
+
+    def _is_valid(self, block: Block) -> bool:
+        """Whether there is data in all that a block sees of the image."""
+        if self.valid is None:
+            return True
+        if self.roles.border != "constant" and block.reaches_beyond:
+            return False  # it may show what lies elsewhere
+        ends = zip(block.low, block.extent, strict=True)
+        seen = tuple(slice(max(low, 0), max(low + n, 0)) for low, n in ends)
+        return bool(self.valid[(slice(None), *seen)].all())
 
     def _is_lighter_in_place(self, block: Block) -> bool:
         """Whether few positions need the border, which are done one by one."""

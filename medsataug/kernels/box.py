@@ -108,6 +108,7 @@ def pack(src, strides, shape, channels, low, size, mode, fills, box):
 def blank(valid, strides, shape, channels, low, size, mode, box):
     """Set NaN in a packed ``box`` where ``valid``, a mask laid out like `pack`'s image, is 0."""
     nz, ny, nx = size
+    first, last = _inside(low[2], nx, shape[2])
     for c in range(channels.shape[0]):
         for r in range(nz * ny):
             k = border(low[0] + r // ny, shape[0], mode)
@@ -116,7 +117,17 @@ def blank(valid, strides, shape, channels, low, size, mode, box):
                 continue
             base = channels[c] * strides[0] + k * strides[1] + m * strides[2]
             row = box[(c * nz * ny + r) * nx : (c * nz * ny + r + 1) * nx]
-            for x in range(nx):
+            if strides[3] == 1:
+                inner = row[first:last]
+                known = valid[base + low[2] + first : base + low[2] + last]
+                for x in range(inner.shape[0]):
+                    inner[x] = inner[x] if known[x] else np.float32(np.nan)
+            else:
+                for x in range(first, last):
+                    if valid[base + (low[2] + x) * strides[3]] == 0:
+                        row[x] = np.nan
+            for beyond in range(first + nx - last):
+                x = beyond if beyond < first else beyond - first + last
                 i = border(low[2] + x, shape[2], mode)
                 if i >= 0 and valid[base + i * strides[3]] == 0:
                     row[x] = np.nan
