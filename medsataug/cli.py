@@ -13,6 +13,24 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from medsataug.errors import MedSatAugError, MedSatAugWarning
+from medsataug.options import (
+    Bands,
+    Count,
+    Images,
+    Json,
+    Label,
+    Match,
+    Out,
+    PartnerLabels,
+    Partners,
+    Patch,
+    RecipeName,
+    Seed,
+    Series,
+    Threads,
+    partners_of,
+    picked,
+)
 
 app = typer.Typer(
     name="medsataug",
@@ -23,33 +41,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Images = Annotated[
-    list[Path],
-    typer.Argument(help="Image file(s) of one case, or a DICOM folder.", metavar="IMAGE"),
-]
-Label = Annotated[Path | None, typer.Option("--label", "-l", help="The mask.")]
-RecipeName = Annotated[
-    str,
-    typer.Option(
-        "--recipe", "-r", help="A packaged recipe (see 'medsataug recipes'), or a YAML file."
-    ),
-]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same copies.")]
-Count = Annotated[int, typer.Option("--count", "-n", min=1, help="Number of copies.")]
-Series = Annotated[str | None, typer.Option(help="Which DICOM series of a folder.")]
-Bands = Annotated[str | None, typer.Option(help="Bands of a raster, by number or name: 4,3,2.")]
-Match = Annotated[
-    str | None,
-    typer.Option(help="Where grids differ: 'first' resamples to the first, 'ignore' accepts."),
-]
-Patch = Annotated[
-    str | None,
-    typer.Option(help="Cut a random patch of this size, such as 256 or 32,128,128 (z,y,x)."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Default: all cores.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 
 
 def _case(*given: Any) -> Any:
@@ -66,11 +57,7 @@ def _read(
 ) -> Any:  # fmt: skip
     from medsataug import io
 
-    picked = None
-    if bands is not None:
-        names = [b.strip() for b in bands.split(",") if b.strip()]
-        picked = [int(b) if b.isdecimal() else b for b in names]
-    return io.load(list(images), label, series=series, bands=picked, match=match)
+    return io.load(list(images), label, series=series, bands=picked(bands), match=match)
 
 
 def _pipeline(recipe: str, patch: str | None) -> Any:
@@ -129,6 +116,8 @@ def augment(
     series: Series = None,
     bands: Bands = None,
     match: Match = None,
+    partners: Partners = None,
+    partner_labels: PartnerLabels = None,
     georef: Annotated[
         str | None,
         typer.Option(help="What turned rasters are written with: auto, exact, drop or gcps."),
@@ -150,11 +139,12 @@ def augment(
         pipeline = pipeline.changed(georef=georef)
     _use(threads)
     sample = _case(images, label, series, bands, match)
+    others = partners_of(partners, partner_labels, images, bands, match)
     if dry_run:
         from medsataug.warm import compiling
 
         with compiling():
-            plans = [pipeline.plan(sample, seed, i) for i in range(count)]
+            plans = [pipeline.plan(sample, seed, i, partners=others) for i in range(count)]
         if as_json:
             import json
 
@@ -164,7 +154,7 @@ def augment(
         return
     result = copies.write(
         sample, pipeline, out, count=count, seed=seed, preview=preview, overwrite=overwrite,
-        quiet=as_json,
+        quiet=as_json, partners=others,
     )  # fmt: skip
     if as_json:
         _print_json(result)
@@ -184,6 +174,8 @@ def preview(
     series: Series = None,
     bands: Bands = None,
     match: Match = None,
+    partners: Partners = None,
+    partner_labels: PartnerLabels = None,
     as_json: Json = False,
 ) -> None:
     """Draw original and copies side by side; write nothing else."""
@@ -191,7 +183,8 @@ def preview(
 
     pipeline = _pipeline(recipe, patch)
     sample = _case(images, label, series, bands, match)
-    path = copies.picture(sample, pipeline, out, count=count, seed=seed)
+    others = partners_of(partners, partner_labels, images, bands, match)
+    path = copies.picture(sample, pipeline, out, count=count, seed=seed, partners=others)
     if as_json:
         _print_json({"preview": str(path)})
     else:
@@ -209,6 +202,8 @@ def explain(
     series: Series = None,
     bands: Bands = None,
     match: Match = None,
+    partners: Partners = None,
+    partner_labels: PartnerLabels = None,
     time: Annotated[
         bool, typer.Option("--time", help="Run it, and say what each pass and step took.")
     ] = False,
@@ -222,8 +217,9 @@ def explain(
     _use(threads)
     given = (images, label, series, bands, match)
     sample = _case(*given)
+    others = partners_of(partners, partner_labels, images, bands, match)
     with compiling():
-        plan = pipeline.plan(sample, seed, index)
+        plan = pipeline.plan(sample, seed, index, partners=others)
     if not time:
         print(plan.to_json() if as_json else plan.explain())
         return
@@ -247,13 +243,16 @@ def replay(
     series: Series = None,
     bands: Bands = None,
     match: Match = None,
+    partners: Partners = None,
+    partner_labels: PartnerLabels = None,
     as_json: Json = False,
 ) -> None:
     """Make a copy again from its record, byte for byte."""
     from medsataug import copies
 
     sample = _case(images, label, series, bands, match)
-    paths = [str(path) for path in copies.replay(record, sample, out)]
+    others = partners_of(partners, partner_labels, images, bands, match)
+    paths = [str(path) for path in copies.replay(record, sample, out, others)]
     if as_json:
         _print_json({"files": paths})
     else:

@@ -20,6 +20,7 @@ import numpy as np
 from medsataug import __version__, io, recipes, threads
 from medsataug.errors import ConfigError, FormatError, MedSatAugWarning
 from medsataug.io.saving import file_names
+from medsataug.partners import Partners
 from medsataug.pipeline import Pipeline
 from medsataug.plan import Plan
 from medsataug.roles import ignored
@@ -27,6 +28,10 @@ from medsataug.types import Sample
 from medsataug.warm import compiling
 
 RECORD = "record.json"
+_SOFT = (
+    "class probabilities (soft) are not written to files; the label holds the likelier class of "
+    "two that were mixed. medsataug.torch.Dataset gives both"
+)
 #: Copies shown in one picture.
 SHOWN = 4
 
@@ -41,8 +46,11 @@ def write(
     preview: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
+    partners: Partners | None = None,
 ) -> dict[str, Any]:
     """Write ``count`` copies into ``out/copy_0000`` …; finished ones of the same settings stay.
+
+    ``partners`` are other samples that a pipeline may mix in.
 
     Returns
     -------
@@ -60,13 +68,15 @@ def write(
     with _prepared(out), compiling(), _Behind() as behind:
         for index in _progress(range(count), quiet):
             folder, started = out / f"copy_{index:04d}", time.perf_counter()
-            plan = pipeline.plan(sample, seed, index)
+            plan = pipeline.plan(sample, seed, index, partners=partners)
             record = _record(plan, pipeline, sample)
             finished = _finished(folder, record, overwrite)
             drawn = preview and len(shown) < SHOWN
             if drawn or not finished:
                 result = plan(sample)
                 _warn_of_loss(sample, result, plan)
+                if result.soft is not None and not made:
+                    warnings.warn(_SOFT, MedSatAugWarning, stacklevel=2)
                 result.record = record | {"output": result.digest, "files": file_names(result)}
                 if drawn:
                     shown.append((result, plan))
@@ -165,18 +175,26 @@ def _copies(number: int) -> str:
     return "1 copy" if number == 1 else f"{number} copies"
 
 
-def picture(sample: Sample, pipeline: Pipeline, path: Path, *, count: int, seed: int) -> Path:
+def picture(
+    sample: Sample,
+    pipeline: Pipeline,
+    path: Path,
+    *,
+    count: int,
+    seed: int,
+    partners: Partners | None = None,
+) -> Path:
     """Draw original and copies, and write nothing else."""
     if path.suffix.lower() != ".png":
         raise ConfigError(f"{path}: the picture is a PNG; end --out in .png")
     with compiling():
-        plans = [pipeline.plan(sample, seed, index) for index in range(count)]
+        plans = [pipeline.plan(sample, seed, i, partners=partners) for i in range(count)]
         shown = [(plan(sample), plan) for plan in plans]
     return _draw(sample, shown, path, pipeline)
 
 
-def replay(record: Path, sample: Sample, out: Path) -> list[Path]:
-    """Make the copy of a record again from its image.
+def replay(record: Path, sample: Sample, out: Path, partners: Partners | None = None) -> list[Path]:
+    """Make the copy of a record again from its image, and from those that were mixed in.
 
     Raises
     ------
@@ -203,7 +221,7 @@ def replay(record: Path, sample: Sample, out: Path) -> list[Path]:
             f"given {sample.digest}); give the same files in the same order"
         )
     with _prepared(Path(out)), compiling():
-        result = plan(sample)
+        result = plan(sample, partners)
     if result.digest != output:
         warnings.warn(
             f"{record}: the copy differs in its last digits from the one recorded (digest "

@@ -31,7 +31,7 @@ def of_copy(pipeline: Pipeline, plan: Plan, sample: Sample, read: Callable[[], S
         fresh = sample.replace()  # of which nothing is known yet
         for channel, where in sample.facts.asked:
             fresh.facts.distribution(channel, where)
-        return pipeline.plan(fresh, plan.seed, plan.index, plan.progress)
+        return pipeline.plan(fresh, plan.seed, plan.index, plan.progress, plan.partners)
 
     with tempfile.TemporaryDirectory(prefix="medsataug-") as folder:
         around = {

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from medsataug import __version__, threads, timing
 from medsataug.arrays import kernel_source, native, plane_of
 from medsataug.copying import copied
-from medsataug.errors import ConfigError
 from medsataug.followed import CaseStatistics
 from medsataug.io.encode import nodata_for, nudge, to_dtype
 from medsataug.kernels.pointwise import has_nan, round_to
 from medsataug.maps import Affine, SpatialMap, fold, homogeneous, input_box
+from medsataug.mixing import one_hot, partner_of
 from medsataug.plan import Plan, Segment
 from medsataug.resample import resample_image
 from medsataug.roles import AIR_HU, ignored, image_fills, is_raster, label_fill
@@ -39,11 +39,11 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
     plan.check(sample)
 
     def partner(step: Mix) -> Sample:
-        return _partner(step, partners)
+        return partner_of(step, partners, execute)
 
     clock, segments = timing.clock(), list(plan.segments)
     clock.turn("read")
-    image, label, valid, soft, segments = _read(sample, segments, plan.roles.border)
+    image, label, valid, given_soft, segments = _read(sample, segments, plan.roles.border)
     labels = None if label is None else native(label.reshape(-1, *image.shape[1:]))
     fills = image_fills(plan.roles, sample, len(image))
     moves = any(s.spatial is not None for s in segments)
@@ -52,6 +52,8 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
     image_now: Array = image
     channels: tuple[Channel, ...] = tuple(sample.channels)  # type: ignore[arg-type]
     work = Work(np.empty(0, np.float32), labels, fills, CaseStatistics(sample.facts), partner)
+    work.soft, work.classes = given_soft, plan.classes
+    work.nothing = (*ignored(sample), outside)
     moved = floating = whole = False
     for number, segment in enumerate(segments, start=1):
         clock.enter(number)
@@ -61,7 +63,8 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
             image_now, valid, work.label, whole = _moved(
                 segment.spatial, image_now, valid, work.label, work.fills, outside, plan, as_given
             )
-            soft = None if soft is None else _soft(segment.spatial, soft, plan)
+            if work.soft is not None:
+                work.soft = _soft(segment.spatial, work.soft, plan)
         if segment.steps:
             clock.turn("in")
             fresh = segment.spatial is not None and image_now.dtype == np.float32
@@ -81,7 +84,10 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
     if image_now is image:
         image_now = image.copy()
     # What nothing changed is copied: a result never shares memory with its input.
-    soft = soft.copy() if soft is not None and not moved else soft
+    soft = work.soft
+    if soft is None and plan.classes and work.label is not None:
+        soft = one_hot(work.label, plan.classes, work.nothing)
+    soft = soft.copy() if soft is not None and soft is given_soft else soft
     valid = valid.copy() if valid is not None and not moved else valid
     image_now, valid = _finished(
         image_now, valid, plan, sample, None if moved else image, stored, whole
@@ -101,23 +107,6 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
         meta=_meta(plan, sample),
         record=record(plan, sample),
     )
-
-
-def _partner(step: Mix, partners: Mapping[str, Sample]) -> Sample:
-    """Return the sample a step mixes in, after its own plan."""
-    if step.partner not in partners:
-        raise ConfigError(
-            f"plan: it mixes in the sample {step.partner!r}; give it as "
-            f"partners={{{step.partner!r}: sample}}"
-        )
-    found = partners[step.partner]
-    if step.digest and found.digest != step.digest:
-        raise ConfigError(
-            f"plan: the sample {step.partner!r} is not the one it was made for (content digest "
-            f"{found.digest}, expected {step.digest})"
-        )
-    with timing.listening():  # its passes are not those of this plan
-        return execute(Plan.from_json(step.plan), found, partners) if step.plan else found
 
 
 def record(plan: Plan, sample: Sample) -> dict[str, Any]:

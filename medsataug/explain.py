@@ -224,4 +224,5 @@ def _number(value: Number) -> str:
     if not isinstance(value, Stat):
         return f"{value:.4g}"
     text = value.name if value.times == 1 else f"{value.times:.4g} x {value.name}"
-    return f"{text} of the {value.scope}" + (f" + {value.plus:.4g}" if value.plus else "")
+    text += f" of the {value.scope}" + (" before" if value.before else "")
+    return text + (f" + {value.plus:.4g}" if value.plus else "")

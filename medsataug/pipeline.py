@@ -5,8 +5,9 @@ from __future__ import annotations
 import operator
 import os
 import secrets
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,9 +16,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 from medsataug import recipes
 from medsataug.draws import Draws
 from medsataug.errors import ConfigError, MedSatAugError
+from medsataug.partners import Company, Partners
 from medsataug.plan import Plan, fold
 from medsataug.roles import Roles, ignored, is_raster
-from medsataug.transforms.base import State, Step, Transform, ValueTransform, config_error
+from medsataug.transforms._mixing import MixingTransform
+from medsataug.transforms.base import (
+    Named,
+    State,
+    Step,
+    Transform,
+    ValueTransform,
+    config_error,
+)
 from medsataug.types import Array, Sample
 
 Transforms = Annotated[
@@ -88,6 +98,20 @@ class Pipeline(BaseModel):
         """Whether a result may be in another unit than the stored one, and therefore float32."""
         return any(_changes_unit(t) for t in self.transforms)
 
+    @cached_property
+    def classes(self) -> tuple[int, ...]:
+        """Label values of the class probabilities that every result holds, mixed or not."""
+        found = {c for t in self.transforms for c in _classes(t)}
+        if len(found) > 1:
+            listed = " and ".join(str(list(c)) for c in sorted(found))
+            raise ConfigError(f"MixUp.classes: {listed} in one pipeline; list the same in each")
+        return found.pop() if found else ()
+
+    @cached_property
+    def mixes(self) -> bool:
+        """Whether other samples are needed."""
+        return any(_mixes(t) for t in self.transforms)
+
     def changed(self, **settings: Any) -> Pipeline:
         """Return the pipeline with some settings changed."""
         given = {n: getattr(self, n) for n in self.model_fields_set} | settings
@@ -102,14 +126,23 @@ class Pipeline(BaseModel):
         from medsataug.transforms.patch import Patch
 
         one = size[0] if len(size) == 1 else tuple(size)
-        spatial = [i for i, t in enumerate(self.transforms) if not isinstance(t, ValueTransform)]
+        spatial = [
+            i
+            for i, t in enumerate(self.transforms)
+            if not isinstance(t, ValueTransform) and not _mixes(t)
+        ]
         at = spatial[-1] + 1 if spatial else 0
         return self.changed(
             transforms=(*self.transforms[:at], Patch(size=one, pad=False), *self.transforms[at:])
         )
 
     def plan(
-        self, sample: Sample, seed: int | None = None, index: int = 0, progress: float = 0.0
+        self,
+        sample: Sample,
+        seed: int | None = None,
+        index: int = 0,
+        progress: float = 0.0,
+        partners: Any = None,
     ) -> Plan:
         """Draw every number for one sample. No voxel is changed.
 
@@ -122,6 +155,9 @@ class Pipeline(BaseModel):
             Number of the copy: other indices give other draws.
         progress : float
             Of the training, 0 to 1, for schedules.
+        partners : Partners, list of cases, or ``{id: case}``, optional
+            Other samples to mix with: samples, paths, (image, label) pairs, or functions that
+            give one. What is drawn depends on their order; the sample itself is never drawn.
         """
         if not isinstance(sample, Sample):
             raise ConfigError(
@@ -133,21 +169,52 @@ class Pipeline(BaseModel):
         if isinstance(seed, bool) or not hasattr(seed, "__index__"):
             raise ConfigError(f"seed: a whole number expected, got {seed!r}")
         seed = operator.index(seed)
-        exact = self.geometry == "exact" or (self.geometry == "auto" and is_raster(sample))
-        state = State.of(sample, "exact" if exact else "moved", progress)
-        state.ignore = ignored(sample)
-        key = sample.key
+        key, others = sample.key, Partners.of(partners)
+
+        def streams(own: str) -> Draws:
+            return Draws(seed, key, index, own)
+
+        planned = partial(self._planned, seed=seed, index=index, progress=progress)
+        company = Company(sample, others, partial(planned, guest=True))
+        plan, _ = planned(sample, streams, self._named(), company=company)
+        return replace(plan, classes=self.classes, partners=others if self.mixes else None)
+
+    def _named(self) -> tuple[Named, ...]:
+        """Name what each transform's random numbers are keyed by."""
         occurrences: dict[str, int] = {}
-        steps: list[Step] = []
-        drawn: list[tuple[str, dict[str, str]]] = []
-        for number, transform in enumerate(self.transforms):
-            name = type(transform).__name__
-            own = transform.key
+        named: list[Named] = []
+        for transform in self.transforms:
+            name, own = type(transform).__name__, transform.key
             if own is None:
                 # One with a key of its own does not count: it may come and go.
                 occurrences[name] = occurrences.get(name, -1) + 1
                 own = f"{name} {occurrences[name]}"
-            draws = Draws(seed, key, index, own)
+            named.append((own, transform))
+        return tuple(named)
+
+    def _planned(
+        self,
+        sample: Sample,
+        streams: Callable[[str], Draws],
+        named: tuple[Named, ...],
+        *,
+        seed: int,
+        index: int,
+        progress: float,
+        company: Company | None = None,
+        guest: bool = False,
+    ) -> tuple[Plan, State]:
+        """Plan of the transforms, and the state after them.
+
+        A guest's values stay float32, since they go into another sample's before that is rounded.
+        """
+        exact = self.geometry == "exact" or (self.geometry == "auto" and is_raster(sample))
+        state = State.of(sample, "exact" if exact else "moved", progress)
+        state.ignore, state.company, state.guest = ignored(sample), company, guest
+        steps: list[Step] = []
+        drawn: list[tuple[str, dict[str, str]]] = []
+        for number, (own, transform) in enumerate(named):
+            name, draws = type(transform).__name__, streams(own)
             try:
                 made = transform.steps(draws, state)
             except MedSatAugError as error:
@@ -156,16 +223,17 @@ class Pipeline(BaseModel):
                 raise type(error)(f"transforms[{number}] {text}") from None
             for step in made:
                 state.follow(step)
+            state.before = (*state.before, (own, transform))
             steps += made
             if made:
                 drawn.append((name, draws.log))
-        return Plan(
+        plan = Plan(
             segments=fold(steps, sample.grid.shape),
             source=sample.grid,
             grid=state.grid,
             exact=state.exact,
             channels=tuple(c.name for c in sample.channels),  # type: ignore[union-attr]
-            sample=key,
+            sample=sample.key,
             seed=seed,
             index=index,
             roles=Roles(
@@ -176,9 +244,10 @@ class Pipeline(BaseModel):
             geometry=state.geometry,
             georef=self.georef,
             recipe=self.name,
-            changes_unit=self.changes_unit,
+            changes_unit=self.changes_unit or guest,
             progress=progress,
         )  # fmt: skip
+        return plan, state
 
     def __call__(
         self,
@@ -193,6 +262,7 @@ class Pipeline(BaseModel):
         seed: int | None = None,
         index: int = 0,
         progress: float = 0.0,
+        partners: Any = None,
     ) -> Sample:
         """Plan and carry out: the same inputs give the same bytes.
 
@@ -207,9 +277,23 @@ class Pipeline(BaseModel):
             )
         elif image is not None or label is not None:
             raise ConfigError("give a Sample or arrays, not both")
-        return self.plan(sample, seed, index, progress)(sample)
+        return self.plan(sample, seed, index, progress, partners)(sample)
 
 
 def _changes_unit(transform: Transform) -> bool:
     children = getattr(transform, "transforms", ())
     return type(transform).changes_unit or any(_changes_unit(c) for c in children)
+
+
+def _mixes(transform: Transform) -> bool:
+    children = getattr(transform, "transforms", ())
+    return isinstance(transform, MixingTransform) or any(_mixes(c) for c in children)
+
+
+def _classes(transform: Transform) -> set[tuple[int, ...]]:
+    """Find what probabilities are made of; what is switched off makes none."""
+    if not transform.p:
+        return set()
+    own = getattr(transform, "probabilities", ())
+    children = getattr(transform, "transforms", ())
+    return ({own} if own else set()).union(*map(_classes, children))

@@ -16,6 +16,7 @@ from medsataug import maps, values
 from medsataug.errors import ConfigError, GeometryError
 from medsataug.grid import Grid
 from medsataug.maps import Points, SpatialMap
+from medsataug.partners import Partners
 from medsataug.roles import Roles
 from medsataug.types import Sample
 from medsataug.values import Barrier, ValueStep, fold_values
@@ -44,7 +45,11 @@ class Plan:
     source, grid : Grid
         Of the input and of the output.
     exact : (W + 1, N + 1) array
-        Affine that follows every matrix of the maps.
+        Matrix that follows every matrix of the maps, a perspective's included.
+    classes : tuple of int
+        Label values of the class probabilities that the result holds; none where it holds none.
+    partners : mapping of id to Sample, or None
+        Who may be mixed in; not saved with the plan.
     """
 
     segments: tuple[Segment, ...]
@@ -62,12 +67,20 @@ class Plan:
     recipe: str = ""
     changes_unit: bool = False
     progress: float = 0.0
+    classes: tuple[int, ...] = ()
+    partners: Mapping[str, Sample] | None = field(
+        default=None, repr=False, metadata={"saved": False}
+    )
 
-    def __call__(self, sample: Sample, partners: Mapping[str, Sample] | None = None) -> Sample:
-        """Carry the plan out; ``sample`` stays as it is."""
+    def __call__(self, sample: Sample, partners: Any = None) -> Sample:
+        """Carry the plan out; ``sample`` stays as it is.
+
+        A plan that mixes and was read from JSON needs its ``partners``: ``{id: sample}``, or the
+        list it was made with.
+        """
         from medsataug.execute import execute
 
-        return execute(self, sample, partners or {})
+        return execute(self, sample, Partners.of(partners) or self.partners or {})
 
     def source_positions(self, points: Points) -> Points:
         """(P, N) input positions that (P, N) output positions show."""
@@ -198,7 +211,11 @@ _TYPES = {
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        own = {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        own = {
+            f.name: _plain(getattr(value, f.name))
+            for f in fields(value)
+            if f.metadata.get("saved", True)
+        }
         return {"type": type(value).__name__, **own}
     if isinstance(value, np.ndarray):
         if value.dtype == np.float64 and value.size <= 64:

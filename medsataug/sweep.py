@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medsataug import threads, timing, transforms
-from medsataug.facts import distribution, kept
+from medsataug.facts import kept
 from medsataug.followed import CaseStatistics, Pass
 from medsataug.kernels.pointwise import (
     NOWHERE,
@@ -24,7 +24,8 @@ from medsataug.kernels.pointwise import (
     scale_shift_limit,
     stretch,
 )
-from medsataug.mixing import blended, changed_label
+from medsataug.measured import Measured
+from medsataug.mixing import changed_label, mix_in
 from medsataug.types import Array, Sample
 from medsataug.values import (
     ChannelAffine,
@@ -67,7 +68,8 @@ class Work:
     """What steps change: the image, its labels, and the fill that stands for the border.
 
     ``image`` holds nothing yet where there is a ``source``. ``whole`` is whether no NaN is known
-    to be in it.
+    to be in it. Class probabilities (``soft``) are of ``classes``; ``nothing`` are label values
+    that are none. ``measured`` is what is known of the image as it is now.
     """
 
     image: Volume
@@ -77,13 +79,23 @@ class Work:
     partner: Callable[[Mix], Sample]
     source: Source | None = None
     whole: bool = False
+    soft: NDArray[np.float32] | None = None
+    classes: tuple[int, ...] = ()
+    nothing: tuple[int, ...] = ()
+    measured: Measured = field(default_factory=Measured)
 
 
 def sweep(work: Work, steps: Sequence[ValueStep]) -> None:
     """Carry out ``steps`` on ``work`` in order."""
     pending: list[Pass] = []
-    clock = timing.clock()
+    clock, steps = timing.clock(), list(steps)
     for at, step in enumerate(steps):
+        following = steps[at + 1] if at + 1 < len(steps) else None
+        if isinstance(following, Tile) and _asks(following, lambda stat: stat.before):
+            if _needs_output(following):
+                _run(work, pending)
+                pending = []
+            steps[at + 1] = _remembering(following, work)
         if isinstance(step, (Tile, ChannelAffine)) and not _is_mixing(step):
             if _needs_output(step):
                 _run(work, pending)
@@ -104,10 +116,14 @@ def sweep(work: Work, steps: Sequence[ValueStep]) -> None:
         elif isinstance(step, Whole):
             _whole(work, step)
         elif isinstance(step, Mix):
-            work.image, work.label = blended(work.image, work.label, step, work.partner(step))
+            work.label, work.soft = mix_in(
+                work.image, work.label, work.soft, step, work.partner(step), work.classes,
+                work.nothing,
+            )  # fmt: skip
         else:
             assert isinstance(step, LabelStep)
             work.label = changed_label(work.image, work.label, step)
+        work.measured.forget()
     _run(work, pending)
 
 
@@ -118,7 +134,23 @@ def _is_mixing(step: Tile | ChannelAffine) -> bool:
 def _needs_output(step: Tile | ChannelAffine) -> bool:
     if isinstance(step, ChannelAffine):
         return False
-    return any(isinstance(v, Stat) and v.scope == "output" for p in step.params if p for v in p)
+    return _asks(step, lambda stat: stat.scope == "output")
+
+
+def _asks(step: Tile, what: Callable[[Stat], bool]) -> bool:
+    return any(isinstance(v, Stat) and what(v) for p in step.params if p for v in p)
+
+
+def _remembering(step: Tile, work: Work) -> Tile:
+    """Step whose statistics of before are looked up, while they still can be."""
+
+    def known(value: Number, c: int) -> Number:
+        kept = isinstance(value, Stat) and value.before
+        return number(value, c, step.where, work) if kept else value
+
+    params = enumerate(step.params)
+    found = tuple(None if p is None else tuple(known(v, c) for v in p) for c, p in params)
+    return replace(step, params=found)
 
 
 def _resolved(step: Tile | ChannelAffine, at: int, work: Work) -> Pass:
@@ -146,7 +178,7 @@ def number(value: Number, channel: int, where: Where, work: Work) -> float:
     else:
         flat = work.image[channel].reshape(-1)
         label = None if work.label is None else work.label[0].reshape(-1)
-        known = distribution(flat, kept(flat, None, label, where))
+        known = work.measured.of(channel, where, value.name, flat, label)
     return known.stat(value.name) * value.times + value.plus
 
 
@@ -169,6 +201,7 @@ def _run(work: Work, passes: Sequence[Pass]) -> None:
     source, work.source = work.source, None
     if not passes and source is None:
         return
+    work.measured.forget()
     passes = _folded(passes)
     channels, size = len(work.image), math.prod(work.image.shape[1:])
     flat = work.image.reshape(channels, size)
@@ -326,9 +359,10 @@ def _whole(work: Work, step: Whole) -> None:
     labels = None if work.label is None else work.label[0]
     shape = work.image.shape[1:]
     volume = shape if len(shape) == 3 else (1, *shape)
+    numbers = [_numbers(step, c, work) for c in range(len(step.params))]
 
     def one(c: int) -> None:
-        params = _numbers(step, c, work)
+        params = numbers[c]
         if params is None:
             return
         channel, out = work.image[c].reshape(volume), np.empty(volume, np.float32)

@@ -6,6 +6,7 @@ PyTorch is imported here and nowhere else; install it with ``medsataug[torch]``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from medsataug.errors import ConfigError
 from medsataug.io import load
+from medsataug.partners import Partners
 from medsataug.pipeline import Pipeline
 from medsataug.types import Sample
 
@@ -38,11 +40,14 @@ class Dataset(TorchDataset[dict[str, torch.Tensor]]):
         Items of one case in an epoch, such as patches of one volume.
     cache : bool
         Keep loaded cases (and what is known of them) in memory.
+    partners : list of cases, ``{id: case}`` or Partners, optional
+        What a pipeline that mixes draws from; by default the other cases.
 
     Notes
     -----
     An item is ``{"image": (C, [Z,] Y, X) float32, "label": ([L,] [Z,] Y, X) int64}``, and
-    ``"valid"`` (bool, of the image's shape) where the case may lack data. Call `set_epoch` before
+    ``"valid"`` (bool, of the image's shape) where the case may lack data, ``"soft"`` (K, [Z,] Y, X)
+    where there are class probabilities, as with `medsataug.MixUp`. Call `set_epoch` before
     each epoch; workers see it, persistent ones too.
     """
 
@@ -54,12 +59,14 @@ class Dataset(TorchDataset[dict[str, torch.Tensor]]):
         seed: int = 0,
         repeat: int = 1,
         cache: bool = True,
+        partners: Any = None,
     ) -> None:
         if not cases or repeat < 1:
             raise ConfigError(f"Dataset: {len(cases)} cases, repeat={repeat}; 1 or more each")
         self.cases = list(cases)
         self.pipeline = Pipeline.load(pipeline) if isinstance(pipeline, str) else pipeline
         self.seed, self.repeat, self.cache = seed, repeat, cache
+        self._given_partners = Partners.of(partners)
         # In shared memory, since persistent workers keep the data set they were started with.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._kept: dict[int, Sample] = {}
@@ -89,20 +96,37 @@ class Dataset(TorchDataset[dict[str, torch.Tensor]]):
         item = {"image": torch.from_numpy(image)}
         if out.label is not None:
             item["label"] = torch.from_numpy(np.asarray(out.label).astype(np.int64))
+        if out.soft is not None:
+            soft = np.array(out.soft) if self.pipeline is None else out.soft
+            item["soft"] = torch.from_numpy(soft)
         if out.valid is not None or _may_lack_data(case):
             valid = np.ones(image.shape, bool) if out.valid is None else out.valid
             item["valid"] = torch.from_numpy(np.array(np.broadcast_to(valid, image.shape)))
         return item
 
+    @cached_property
+    def partners(self) -> Partners | None:
+        """Who may be mixed in: as given, else all cases, where the pipeline mixes."""
+        if self._given_partners is not None or self.pipeline is None or not self.pipeline.mixes:
+            return self._given_partners
+        named = [c.id if isinstance(c, Sample) else "" for c in self.cases]
+        return Partners(
+            [partial(self._loaded, number) for number in range(len(self.cases))],
+            [name or f"case {number}" for number, name in enumerate(named)],
+        )
+
     def _augmented(self, case: Sample, index: int) -> Sample:
         if self.pipeline is None:
             return case
-        return self.pipeline(case, seed=self.seed, index=self.epoch * len(self) + index)
+        number = self.epoch * len(self) + index
+        return self.pipeline(case, seed=self.seed, index=number, partners=self.partners)
 
     def _case(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}")
-        number = index // self.repeat
+        return self._loaded(index // self.repeat)
+
+    def _loaded(self, number: int) -> Sample:
         if number in self._kept:
             return self._kept[number]
         case = self.cases[number]

@@ -238,7 +238,7 @@ class Sample:
     def digest(self) -> str:
         """BLAKE2b-64 of the voxels, labels, shapes and dtypes, in hexadecimal."""
         state = hashlib.blake2b(digest_size=8)
-        for part in (self.image, self.label, self.valid):
+        for part in (self.image, self.label, self.valid, self.soft):
             if part is None:
                 continue
             if is_lazy(part):

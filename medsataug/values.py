@@ -23,12 +23,14 @@ class Stat:
 
     ``name``: mean, std, min, max, one, or ``q<percent>`` such as ``q0.5``. ``scope`` is
     ``case`` (the stored image, followed through the steps) or ``output`` (as it is now).
+    ``before`` where it is meant as it was before the step that precedes.
     """
 
     name: str
     times: float = 1.0
     plus: float = 0.0
     scope: str = "case"
+    before: bool = False
 
 
 Number = float | Stat
@@ -107,16 +109,19 @@ class LabelStep:
 
 @dataclass(frozen=True)
 class Mix:
-    """Blends in another sample: its id, what happens to it first, and a check of its content.
+    """Another sample seen in this one: ``function(label, shape, params)`` says where, how much.
 
-    ``plan`` is the JSON of the partner's own plan, or empty; ``digest`` that of its content.
+    It gets the partner's label ([L,] of ``shape``) or None, and returns the partner's share: a
+    number of 0 to 1, or one for every voxel of ``shape`` (bool or float32). ``partner`` is its id
+    and ``digest`` that of its content; ``plan``, a `medsataug.plan.Plan`, is carried out on it
+    first.
     """
 
     function: str
     partner: str
     digest: str
     params: tuple[float, ...] = ()
-    plan: str = ""
+    plan: Any = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from numba.core import event
 from medsataug import recipes
 from medsataug.kernels.jit import cache_folder
 from medsataug.pipeline import Pipeline
+from medsataug.transforms.flip import Flip
+from medsataug.transforms.patch import Patch
 from medsataug.types import Sample
 
 #: Image and label types that kernels are compiled for.
@@ -99,8 +101,10 @@ def _pipelines() -> list[Pipeline]:
     for name in recipes.packaged():
         always = []
         for transform in recipes.load(name).transforms:
+            if isinstance(transform, Patch):
+                continue  # has no kernel of its own, only many voxels
             fields = {n: getattr(transform, n) for n in transform.model_fields_set} | {"p": 1.0}
-            if fields.get("axes") == "left-right" or "spacing" in fields:
+            if isinstance(transform, Flip) or "spacing" in fields:
                 fields |= {"axes": "x"} if "axes" in fields else {"spacing": 8}
             if "magnitude" in fields:
                 fields["magnitude"] = 1

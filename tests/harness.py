@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 import medsataug as msa
-from medsataug import blocks, execute, sweep, threads, transforms
+from medsataug import blocks, execute, mixing, sweep, threads, transforms
 from medsataug.draws import Draws
 from medsataug.maps import Affine, SpatialMap
+from medsataug.partners import Company, Partners
 from medsataug.plan import Plan
 from medsataug.transforms.base import State, Transform
 from medsataug.types import Sample
@@ -29,7 +31,27 @@ def full(kind: Kind, **more: Any) -> Transform:
 
 def pipeline(*chain: Any, **settings: Any) -> msa.Pipeline:
     """Pipeline whose affine follows, so that no transform depends on square voxels."""
-    return msa.Pipeline(list(chain), **{"geometry": "exact", **settings})
+    return Accompanied(list(chain), **{"geometry": "exact", **settings})
+
+
+class Accompanied(msa.Pipeline):
+    """Pipeline that always has partners to mix with."""
+
+    def plan(
+        self, sample: Any, seed: Any = None, index: int = 0, progress: float = 0.0,
+        partners: Any = None,
+    ) -> Plan:  # fmt: skip
+        partners = phantoms.partners(sample) if partners is None else partners
+        return super().plan(sample, seed, index, progress, partners)
+
+
+def state(sample: Sample) -> State:
+    """State before the first transform, among partners."""
+    before = State.of(sample, "exact", 0.0)
+    chain = pipeline()
+    planned = partial(chain._planned, seed=1, index=0, progress=0.0, guest=True)
+    before.company = Company(sample, Partners.of(phantoms.partners(sample)), planned)
+    return before
 
 
 def run(transform: Any, sample: Sample, seed: int = 7, index: int = 0, **settings: Any) -> Sample:
@@ -64,6 +86,7 @@ def small_blocks(number: int) -> Iterator[None]:
         patch.setattr(blocks, "BLOCK", 100)
         patch.setattr(sweep, "SLICE", 777)
         patch.setattr(execute, "SLICE", 777)
+        patch.setattr(mixing, "SLICE", 77)
         patch.setattr(threads, "count", lambda: number)
         yield
 
@@ -83,7 +106,7 @@ def registered(*made: Any) -> Iterator[None]:
 
 def steps_of(transform: Transform, sample: Sample) -> tuple[Any, ...]:
     """Return the steps of one application."""
-    return transform.steps(Draws(1, "a", 0, "T"), State.of(sample, "exact", 0.0))
+    return transform.steps(Draws(1, "a", 0, "T"), state(sample))
 
 
 def is_structural(kind: Kind, ndim: int) -> bool:

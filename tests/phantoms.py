@@ -119,6 +119,31 @@ def sample(
     return made.replace(**changes) if changes else made
 
 
+def partners(given: Sample) -> list[Sample]:
+    """Two samples to mix with ``given``: as it is in everything but their content."""
+    ndim, shape = given.ndim, given.grid.shape
+    dtype = given.image.dtype.newbyteorder("=").name
+    stored = np.uint8 if given.label is None else given.label.dtype.newbyteorder("=")
+    layers = () if given.label is None else given.label.shape[: given.label.ndim - ndim]
+    values = np.array(CLASSES[np.dtype(stored).name])
+    made = []
+    for n in (0, 1):
+        own = np.flip(label(ndim, np.dtype(stored).name, shape), n)
+        soft = np.stack([own == v for v in values]) if given.soft is not None else None
+        made.append(
+            Sample(
+                image=np.flip(image(ndim, dtype, len(given.channels), shape), n + 1),
+                label=None if given.label is None else np.broadcast_to(own, (*layers, *shape)),
+                grid=given.grid,
+                soft=soft,
+                channels=given.channels,
+                meta=given.meta,
+                id=f"partner {n}",
+            )
+        )
+    return made
+
+
 def ramp(ndim: int, slopes: tuple[float, ...] = (3.0, -2.0, 5.0)) -> NDArray[np.float32]:
     """(1, …) linear ramp, different along every axis."""
     values = index(SHAPES[ndim]) @ np.array(slopes[-ndim:])

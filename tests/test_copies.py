@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -181,10 +182,12 @@ def test_what_fails_while_a_copy_is_written_leaves_it_whole(
 ) -> None:
     plan, save = msa.Pipeline.plan, copies.io.save
 
-    def fail(self: msa.Pipeline, sample: msa.Sample, seed: int, index: int) -> msa.Plan:
+    def fail(
+        self: msa.Pipeline, sample: msa.Sample, seed: int, index: int, **more: Any
+    ) -> msa.Plan:
         if index == 1:
             raise KeyboardInterrupt
-        return plan(self, sample, seed, index)
+        return plan(self, sample, seed, index, **more)
 
     def slow(sample: msa.Sample, folder: Path) -> list[Path]:
         time.sleep(0.1)

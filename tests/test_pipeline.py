@@ -265,7 +265,7 @@ SHAPE = {2: (96, 80), 3: (20, 60, 50)}
 
 def stored(name: str) -> msa.Sample:
     """Data as a recipe meets them: HU, MRI counts, digital numbers 0 to 10 000."""
-    ndim = 2 if name in ("multispectral", "microscopy") else 3
+    ndim = 2 if name in ("multispectral", "microscopy", "nnunet-2d") else 3
     image = phantoms.image(ndim, shape=SHAPE[ndim])
     if name == "microscopy":
         return msa.Sample(image=(image * 2).astype(np.uint8), axes="CYX", id="micrograph")
@@ -285,9 +285,9 @@ def test_every_part_of_a_packaged_recipe_does_something(name):
     """The median copy differs from what is stored by at least a unit, for each transform alone."""
     sample = stored(name)
     for transform in msa.Pipeline.load(name).transforms:
-        always = type(transform)(
-            **{n: getattr(transform, n) for n in transform.model_fields_set} | {"p": 1.0}
-        )
+        given = {n: getattr(transform, n) for n in transform.model_fields_set}
+        chances = [n for n in type(transform).model_fields if n == "p" or n.endswith("_p")]
+        always = type(transform)(**given | dict.fromkeys(chances, 1.0))
         changes = []
         for index in range(9):
             out = msa.Pipeline([always])(sample, seed=1, index=index).image

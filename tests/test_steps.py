@@ -241,23 +241,24 @@ def test_label_step(layers):
 
 
 def test_mix_brings_in_a_partner_after_its_own_plan():
-    def half(image, label, theirs, their_label, params):
-        image = image * np.float32(1 - params[0]) + theirs * np.float32(params[0])
-        return image, np.where(theirs[0] > image[0], their_label, label)
+    def half(label, shape, params):
+        return params[0]
 
     valid = phantoms.holes(3)
     other = phantoms.sample(
         3, image=phantoms.image(3)[:, ::-1] * 2, label=phantoms.label(3)[::-1], valid=valid
     ).replace(id="other")
     own = msa.Pipeline([msa.Flip(axes="z", p=1)]).plan(other, seed=1)
-    step = Mix("probe:half", "other", other.digest, (0.25,), own.to_json())
+    step = Mix("probe:half", "other", other.digest, (0.25,), own)
     kind = probe(lambda _: (step,), half=half)
     sample = phantoms.sample(3)
     out = executed(kind, sample, {"other": other})
-    seen = np.broadcast_to(out.valid, out.image.shape)
-    np.testing.assert_array_equal(seen, np.broadcast_to(valid[:, ::-1], seen.shape))
+    assert out.valid is None
     expected = 0.75 * sample.image + 0.5 * phantoms.image(3)
-    np.testing.assert_allclose(out.image[seen], expected[seen], rtol=1e-5)
+    # Where the partner has no data, nothing is mixed in.
+    expected = np.where(valid[:, ::-1], expected, sample.image)
+    np.testing.assert_allclose(out.image, expected, rtol=1e-5)
+    np.testing.assert_array_equal(out.label, sample.label)
     with harness.registered(kind):
         plan = msa.Pipeline(["probe"]).plan(sample, seed=1)
         for partners, message in (

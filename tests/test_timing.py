@@ -143,12 +143,12 @@ def test_a_partner_is_timed_as_its_step() -> None:
             return (step,)
 
         @staticmethod
-        def first(image: Any, label: Any, theirs: Any, their_label: Any, params: Any) -> Any:
-            return theirs, their_label
+        def first(label: Any, shape: Any, params: Any) -> Any:
+            return 1.0
 
     sample = brain(24)
     inner = msa.Pipeline(CHAIN).plan(sample, seed=1)
-    step = Mix("probe:first", "brain", "", (), inner.to_json())
+    step = Mix("probe:first", "brain", "", (), inner)
     with harness.registered(Probe):
         plan = msa.Pipeline(["probe"]).plan(sample, seed=1)
         watch, _, result = watched(plan, sample, {"brain": sample})

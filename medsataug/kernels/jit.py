@@ -10,7 +10,7 @@ import hashlib
 import os
 import platform
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from numba.extending import intrinsic
 #: No `nnan`, `ninf` (NaN and Inf are data) and no `reassoc` (a vector body and its remainder
 #: would differ).
 FASTMATH = {"contract", "arcp", "nsz"}
+#: Sums over a block may be added up in vectors: how is the compiler's choice, and then fixed.
+SUMS = FASTMATH | {"reassoc"}
 
 
 @cache
@@ -53,17 +55,22 @@ def _cpu() -> str:
     return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: Callable[..., Any], fastmath: Set[str] = FASTMATH) -> Any:
     """Compile ``function`` when first called, without the GIL, kept on disk."""
     asked = config.CACHE_DIR
     config.CACHE_DIR = str(cache_folder())
     try:
-        made = njit(nogil=True, cache=True, fastmath=FASTMATH, error_model="numpy")(function)
+        made = njit(nogil=True, cache=True, fastmath=fastmath, error_model="numpy")(function)
     finally:
         config.CACHE_DIR = asked
     if not config.DISABLE_JIT:
         _check_what_is_loaded(made)
     return made
+
+
+def reduction(function: Callable[..., Any]) -> Any:
+    """`kernel` for float64 sums over a block that is cut the same way always."""
+    return kernel(function, SUMS)
 
 
 def _check_what_is_loaded(dispatcher: Any) -> None:

@@ -8,28 +8,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from medsataug.kernels.jit import inline, kernel
+from medsataug.kernels.jit import bits_float, float_bits, inline, kernel, reduction
 
 
-@kernel
+@inline
+def _ordered(v):
+    """int32 that rises with a float32: unlike floats, integers are compared in vectors."""
+    bits = np.int32(float_bits(v))
+    return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
+
+
+@inline
+def _float(ordered):
+    return bits_float(np.uint32(ordered ^ ((ordered >> np.int32(31)) & np.int32(0x7FFFFFFF))))
+
+
+@reduction
 def moments(x, keep, shift, out):
     """Count, sum and sum of squares of ``x − shift``, least and greatest, of (n,) ``x``.
 
     Where ``keep`` (n,) is 0, and at NaN and infinities, a voxel does not count. ``out`` is (5,)
-    float64.
+    float64; the extremes are rounded to float32.
     """
-    count, total, squares = 0, 0.0, 0.0
-    low, high = np.inf, -np.inf
+    most = np.int32(0x7F800000)  # infinity
+    count, total, squares = np.int64(0), 0.0, 0.0
+    low, high = most, np.int32(~most)
     for i in range(x.shape[0]):
         v = np.float64(x[i])
-        if keep[i] and v - v == 0:
-            d = v - shift
-            count += 1
-            total += d
-            squares += d * d
-            low = min(low, v)
-            high = max(high, v)
-    out[0], out[1], out[2], out[3], out[4] = count, total, squares, low, high
+        good = (keep[i] != 0) & (v - v == 0)
+        d = v - shift if good else 0.0
+        count += np.int64(good)
+        total += d
+        squares += d * d
+        rank = _ordered(np.float32(x[i]))
+        low = min(low, rank if good else most)
+        high = max(high, rank if good else np.int32(~most))
+    out[0], out[1], out[2], out[3], out[4] = count, total, squares, _float(low), _float(high)
 
 
 @kernel

@@ -20,6 +20,7 @@ from medsataug.values import Barrier, ChannelAffine, Number, Stat, Tile, ValueSt
 
 if TYPE_CHECKING:
     from medsataug.facts import Facts
+    from medsataug.partners import Company
 
 Step = SpatialMap | ValueStep | Barrier
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -48,14 +49,21 @@ class State:
     grid : Grid
         Of the array as it is now; what is written with it.
     exact : (W + 1, N + 1) array
-        Affine that follows every matrix, whatever ``geometry`` says.
+        Matrix that follows every matrix, whatever ``geometry`` says: affine, but where a
+        perspective is among them. The grid then follows what touches it at the centre.
     path : list of SpatialMap
         The maps so far.
     channels : tuple of Channel
     facts : Facts
-        Of the source.
+        Of the source, whose grid is ``source``.
     progress : float
         Of the training, 0 to 1.
+    before : tuple of (stream, transform)
+        What stands before, and the name its random numbers are keyed by.
+    company : Company or None
+        Other samples to mix with.
+    guest : bool
+        Whether the sample is itself to be mixed into another: then nothing is mixed into it.
     """
 
     grid: Grid
@@ -67,6 +75,11 @@ class State:
     progress: float = 0.0
     ignore: tuple[int, ...] = ()
     path: list[SpatialMap] = field(default_factory=list)
+    before: tuple[Named, ...] = ()
+    company: Company | None = None
+    guest: bool = False
+    source: Grid | None = None
+    has_soft: bool = False
 
     @classmethod
     def of(cls, sample: Sample, geometry: Literal["moved", "exact"], progress: float) -> State:
@@ -79,6 +92,8 @@ class State:
             has_label=sample.label is not None,
             geometry=geometry,
             progress=progress,
+            source=sample.grid,
+            has_soft=sample.soft is not None,
         )
 
     @property
@@ -93,7 +108,7 @@ class State:
                 return
             matrix = step.matrix
             if step.regrids or self.geometry == "exact":
-                self.grid = self.grid.moved(matrix, step.out_shape)
+                self.grid = self.grid.moved(step.tangent, step.out_shape)
             elif step.out_shape != self.grid.shape:
                 self.grid = Grid(
                     step.out_shape, self.grid.affine, self.grid.world, self.grid.metres
@@ -220,6 +235,8 @@ def config_error(model: type[BaseModel], error: ValidationError) -> MedSatAugErr
     return ConfigError(f"{place}: {message}")
 
 
+#: A transform, and the name that its random numbers are keyed by.
+Named = tuple[str, Transform]
 WhereField = Literal["valid", "nonzero", "all"] | tuple[int, ...]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -28,17 +29,22 @@ class Gamma(ValueTransform):
         1 changes nothing.
     invert : bool
         Whether the curve is applied to the negative image.
+    keep_stats : bool
+        Whether mean and standard deviation are afterwards brought back to what they were, as
+        nnU-Net does; the least and the greatest value then change.
     scope : {"case", "output"}
-        Whose least and greatest value.
+        Whose least and greatest value (and mean and deviation): the whole case's, or those of the
+        array as it is (a patch).
 
-    Source: Poynton, Digital Video and HD (2012), chapter 27; range-preserving form as in
-    Isensee et al., "nnU-Net", Nature Methods 18 (2021), supplementary note 4.
+    Source: Poynton, Digital Video and HD (2012), chapter 27; range-preserving form and kept
+    statistics as in Isensee et al., "nnU-Net", Nature Methods 18 (2021), supplementary note 4.
     """
 
     cases: ClassVar[Cases] = Cases(zero={"exponent": 1}, full={"exponent": (1.8, 2.2)})
 
     exponent: Positive = Range.of((0.7, 1.5))
     invert: bool = False
+    keep_stats: bool = False
     scope: Literal["case", "output"] = "case"
 
     def sample(self, draws: Draws, state: State) -> tuple[Step, ...]:
@@ -50,7 +56,14 @@ class Gamma(ValueTransform):
             exponent = draws.draw("exponent", self.exponent)
             return lambda _: (exponent, *ends) if exponent != 1 else None
 
-        return self.tile("gamma", self.for_each(draws, state, draw))
+        params = self.for_each(draws, state, draw)
+        curve = self.tile("gamma", params)
+        if not self.keep_stats:
+            return curve
+        mean, std = Stat("mean", scope=self.scope), Stat("std", scope=self.scope)
+        both = (mean, std, replace(mean, before=True), replace(std, before=True))
+        back = self.tile("gamma:restore", [None if p is None else both for p in params])
+        return (*curve, *back)
 
 
 @compiled
@@ -68,3 +81,12 @@ def kernel(x, p, first, key):  # type: ignore[no-untyped-def]
         sign = bits & np.uint32(0x80000000)
         bent = float_bits(power(bits_float(np.uint32(bits ^ sign)), exponent))
         x[i] = start + span * bits_float(np.uint32(bent | sign))
+
+
+@compiled
+def restore(x, p, first, key):  # type: ignore[no-untyped-def]
+    """From mean ``p[0]`` and deviation ``p[1]`` to mean ``p[2]`` and deviation ``p[3]``."""
+    now, then = np.float32(p[0]), np.float32(p[2])
+    factor = np.float32(p[3] / p[1] if p[1] > 0 else 1.0)
+    for i in range(x.shape[0]):
+        x[i] = (x[i] - now) * factor + then

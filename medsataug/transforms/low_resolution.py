@@ -11,6 +11,7 @@ from medsataug.kernels.lowres import coarsen as kernel
 from medsataug.ranges import PerAxis, Range, Spec
 from medsataug.transforms._neighbours import NeighbourTransform, for_axes, zyx
 from medsataug.transforms.base import Cases, Draws, State, Step, drawn_per_axis
+from medsataug.transforms.nnunet_spatial import is_thin
 
 __all__ = ["LowResolution", "kernel"]
 
@@ -28,8 +29,9 @@ class LowResolution(NeighbourTransform):
         Part of the voxels along an axis, above 0 and at most 1; axes not named keep all.
     isotropic : bool
         Whether one range gives one scale for all axes.
-    in_plane : bool
+    in_plane : bool or "auto"
         Whether a volume keeps its slices, and becomes coarser within them (y, x) only.
+        ``"auto"``, as in nnU-Net: where its longest side is more than 3 times its first one.
     method : {"nearest", "mean"}
         What a coarse voxel shows: the voxel at its centre, which lets fine detail through as
         false detail (nnU-Net's way), or the mean over its cell, as a scanner or sensor does.
@@ -42,18 +44,19 @@ class LowResolution(NeighbourTransform):
 
     scale: ZoomOut = Range.of((0.5, 1))
     isotropic: bool = True
-    in_plane: bool = False
+    in_plane: bool | Literal["auto"] = False
     method: Literal["nearest", "mean"] = "nearest"
 
     def sample(self, draws: Draws, state: State) -> tuple[Step, ...]:
         """Draw the scale for each axis."""
         shape = state.grid.shape
+        thin = is_thin(shape) if self.in_plane == "auto" else self.in_plane and state.ndim == 3
 
         def draw() -> tuple[float, ...] | None:
             given = for_axes(self.scale, self.isotropic, draws)
             drawn = drawn_per_axis(given, draws, "scale", state.ndim, default=1.0)
             scale = np.array([v for _, v, _ in drawn])
-            if self.in_plane and state.ndim == 3:
+            if thin:
                 scale[0] = 1
             sizes = [max(1, round(n * s)) for n, s in zip(shape, scale.tolist(), strict=True)]
             if tuple(sizes) == shape:

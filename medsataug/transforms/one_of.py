@@ -78,6 +78,7 @@ def apply_children(
         made = child.steps(own, now)
         for step in made:
             now.follow(step)
+        now.before = (*now.before, (own.parts[-1], child))
         steps += made
         draws.note("chose", name)
         for field, text in own.log.items():

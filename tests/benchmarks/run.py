@@ -33,6 +33,7 @@ import chains
 import files
 import peers
 import processes
+import recipes
 import scaling
 import stencils
 import workloads
@@ -201,6 +202,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
     "stencils": stencils.row,
     "scaling": scaling.row,
     "files": files.row,
+    "recipes": recipes.row,
     "accuracy": row_accuracy,
     "plan": row_plan,
     "import": row_import,

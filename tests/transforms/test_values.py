@@ -86,6 +86,42 @@ def test_gamma(exponent):
     np.testing.assert_array_equal(apply(msa.Gamma(exponent=exponent), flat), 7)
 
 
+@pytest.mark.parametrize("invert", [False, True])
+@pytest.mark.parametrize("where", ["valid", "nonzero"])
+def test_gamma_keeps_statistics(invert, where):
+    """Mean and deviation of the array as it is, whatever stands before, and NaN stays."""
+    image = IMAGE.copy()
+    image[:, 2, 3] = np.nan
+    sample = phantoms.sample(3, image=image)
+    bent = msa.Gamma(
+        exponent=1.5, invert=invert, keep_stats=True, scope="output", where=where, channels=(0, 2)
+    )
+    lifted = msa.Brightness(offset=30, where="nonzero")
+    got = apply([lifted, bent], sample)
+    for c in range(3):
+        before = np.where(image[c] != 0, image[c] + 30, image[c]).astype(np.float64)
+        keep = ~np.isnan(before) if where == "valid" else ~np.isnan(before) & (before != 0)
+        np.testing.assert_array_equal(np.isnan(got[c]), np.isnan(before))
+        x, sign = before[keep], -1 if invert else 1
+        low, high = (sign * x).min(), (sign * x).max()
+        curve = sign * (low + (high - low) * ((sign * x - low) / (high - low)) ** 1.5)
+        expected = (curve - curve.mean()) / curve.std() * x.std() + x.mean()
+        expected = x if c == 1 else expected
+        np.testing.assert_allclose(got[c][keep], expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(got[c][~keep], before[~keep])
+
+
+def test_gamma_keeps_statistics_of_the_case_and_of_flat_channels():
+    kept = msa.Gamma(exponent=1.5, keep_stats=True)
+    got = apply(kept)
+    np.testing.assert_allclose(got.mean(axis=(1, 2, 3)), IMAGE.mean(axis=(1, 2, 3)), rtol=0.01)
+    np.testing.assert_allclose(got.std(axis=(1, 2, 3)), IMAGE.std(axis=(1, 2, 3)), rtol=0.01)
+    flat = phantoms.sample(3, image=np.full_like(IMAGE, 7))
+    for scope in ("case", "output"):
+        flatly = msa.Gamma(exponent=1.5, keep_stats=True, scope=scope)
+        np.testing.assert_array_equal(apply(flatly, flat), 7)
+
+
 def test_clip():
     np.testing.assert_array_equal(apply(msa.Clip(low=10, high=40)), np.clip(IMAGE, 10, 40))
     np.testing.assert_array_equal(apply(msa.Clip(low=10)), np.maximum(IMAGE, 10))
