@@ -37,7 +37,7 @@ class CaseStatistics:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._known: dict[tuple[int, Where], Distribution] = {}
+        self._known: dict[tuple[int, Where], tuple[Distribution, int]] = {}
         self._passes: list[Pass] = []
         self._mixed = False
 
@@ -52,18 +52,17 @@ class CaseStatistics:
         if key not in self._known:
             # A copy: what the facts keep stays as stored.
             d = self._facts.distribution(channel, where)
-            self._known[key] = Distribution(d.count, d.mean, d.std, d.values.copy())
-            for done in self._passes:
-                _follow(self._known[key], done, channel, where)
-        return self._known[key]
+            self._known[key] = Distribution(d.count, d.mean, d.std, d.values.copy()), 0
+        known, seen = self._known[key]
+        for done in self._passes[seen:]:
+            _follow(known, done, channel, where)
+        self._known[key] = known, len(self._passes)
+        return known
 
     def follow(self, done: Pass) -> None:
-        """Take in a step that was carried out."""
-        if done.key:  # noise widens nothing that later steps refer to
-            return
-        self._passes.append(done)
-        for (channel, where), known in self._known.items():
-            _follow(known, done, channel, where)
+        """Take in a step that was carried out; what it does is worked out when asked for."""
+        if not done.key:  # noise widens nothing that later steps refer to
+            self._passes.append(done)
 
     def lose(self) -> None:
         """Channels were mixed: nothing is known of them."""

@@ -175,6 +175,8 @@ class Grid:
             return f"world {self.world!r} against {other.world!r}"
         if self.affine.shape != other.affine.shape:
             return "a slice against a volume"
+        if self.world == other.world and np.array_equal(self.affine, other.affine):
+            return None
         corners = np.stack(
             np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij"), axis=-1
         ).reshape(-1, self.ndim)
