@@ -6,7 +6,7 @@ Rasters larger than memory are read in strips; for their statistics, in evenly s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,9 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug.arrays import native, plane_of
-from medsataug.types import Array, Sample, Window, is_lazy
+from medsataug.errors import ConfigError
+from medsataug.types import Array, LazyImage, Sample, Window, is_lazy
 from medsataug.values import Where
 
+#: Values compared one by one, which is faster than looking each voxel up.
+_FEW = 16
+#: First voxel along each axis, and one past the last.
+Box = NDArray[np.int64]
 #: Most places remembered for one class.
 PLACES = 10_000
 #: Quantiles that stand for a channel's distribution, and the voxels they are taken from.
@@ -114,6 +119,36 @@ def kept(values: Array, valid: Array | None, label: Array | None, where: Where) 
     return keep
 
 
+def _of_values(strip: Array, values: tuple[int, ...], layer: int | None) -> Array:
+    """(n, …) whether any layer, or the one named, of a (L, n, …) label is one of ``values``."""
+    if layer is not None and not 0 <= layer < len(strip):
+        raise ConfigError(f"layer: {layer}; the label has layers 0 to {len(strip) - 1}")
+    picked = strip if layer is None else strip[layer : layer + 1]
+    if len(values) > _FEW:
+        return np.asarray(np.isin(picked, values).any(axis=0))
+    found = picked == values[0]
+    for value in values[1:]:
+        found |= picked == value
+    return np.asarray(found.any(axis=0))
+
+
+def _box(masks: Iterable[tuple[int, Array]]) -> Box | None:
+    """Box around what is True in (first index along the first axis, (n, …) mask) after another."""
+    ends: list[list[tuple[int, int]]] = []
+    for first, mask in masks:
+        if not mask.any():
+            continue
+        plane: Array = np.any(mask, axis=0)  # what lies along the other axes is told by it alone
+        others = [tuple(a for a in range(plane.ndim) if a != k) for k in range(plane.ndim)]
+        seen = [np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1)) + first]
+        seen += [np.flatnonzero(plane.any(axis=axes)) for axes in others]
+        ends.append([(int(s[0]), int(s[-1]) + 1) for s in seen])
+    if not ends:
+        return None
+    found = np.array(ends)
+    return np.stack([found[:, :, 0].min(axis=0), found[:, :, 1].max(axis=0)], axis=1)
+
+
 class Facts:
     """Facts of one sample, kept once computed."""
 
@@ -121,6 +156,7 @@ class Facts:
         self._sample = sample
         self._places: dict[int, NDArray[np.int64]] = {}
         self._distributions: dict[tuple[int, Where], Distribution] = {}
+        self._boxes: dict[tuple[tuple[int, ...], int | None], Box | None] = {}
 
     @property
     def asked(self) -> tuple[tuple[int, Where], ...]:
@@ -165,6 +201,46 @@ class Facts:
             flat %= math.prod(shape)  # layers lie one after another
             self._places[value] = np.stack(np.unravel_index(flat, shape), axis=1)
         return self._places[value]
+
+    def box(self, values: tuple[int, ...], layer: int | None = None) -> Box | None:
+        """(N, 2) first voxel of any of ``values``, and one past the last; None where none is."""
+        key = (values, layer)
+        if key not in self._boxes:
+            label = self._sample.label
+            found = [] if label is None else self._strips(label)
+            self._boxes[key] = _box(
+                (first, _of_values(strip, values, layer)) for first, strip in found
+            )
+        return self._boxes[key]
+
+    @cached_property
+    def nonzero_box(self) -> Box | None:
+        """(N, 2) first voxel with a channel that is valid and not 0, and one past the last."""
+        sample = self._sample
+
+        def masks() -> Iterator[tuple[int, Array]]:
+            for first, strip in self._strips(sample.image):
+                rows = (slice(first, first + strip.shape[1]), slice(0, sample.grid.shape[-1]))
+                if is_lazy(sample.image):
+                    valid = sample.image.read_valid(rows)
+                else:
+                    valid = None if sample.valid is None else sample.valid[:, rows[0]]
+                mask = (strip != 0) & (strip == strip)
+                mask = mask if valid is None else mask & valid
+                yield first, np.asarray(mask.any(axis=0))
+
+        return _box(masks())
+
+    def _strips(self, part: Array | LazyImage) -> Iterator[tuple[int, Array]]:
+        """(first index along the first axis, (K, n, …) part of an image or label)."""
+        shape = self._sample.grid.shape
+        rows = max(1, BLOCK * 16 // math.prod(shape[1:]))
+        for first in range(0, shape[0], rows):
+            window = (slice(first, min(first + rows, shape[0])), slice(0, shape[-1]))
+            if is_lazy(part):
+                yield first, part.read(window)
+            else:
+                yield first, part.reshape(-1, *shape)[:, window[0]]
 
     def distribution(self, channel: int, where: Where = "valid") -> Distribution:
         """Distribution of a channel of the stored image over ``where``."""

@@ -30,14 +30,23 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """(N + 1, N + 1) homogeneous ``src_from_dst``; the last row may hold a perspective."""
+    """(N + 1, N + 1) homogeneous ``src_from_dst``; the last row may hold a perspective.
+
+    The homogeneous coordinate is positive in view; what lies on the horizon or behind it is
+    NaN, and the kernels fill it.
+    """
 
     matrix: Matrix
 
     def __call__(self, points: Points) -> Points:
         """Map (P, N) positions."""
         q = points @ self.matrix[:, :-1].T + self.matrix[:, -1]
-        return np.asarray(q[:, :-1] / q[:, -1:])
+        return np.asarray(q[:, :-1] / np.where(q[:, -1:] > 0, q[:, -1:], np.nan))
+
+    @property
+    def perspective(self) -> bool:
+        """Whether parallels may meet, so that no affine matrix describes it."""
+        return not np.array_equal(self.matrix[-1], _EYES[len(self.matrix)][-1])
 
     def jacobian(self, points: Points) -> NDArray[np.float64]:
         """(P, N, N) derivatives at (P, N) positions."""
@@ -167,7 +176,7 @@ class SpatialMap:
 
     @property
     def matrix(self) -> Matrix:
-        """Product of the affine parts: the map without its elastic part."""
+        """Product of the matrices, perspective included: the map without its displacements."""
         matrices = [p.matrix for p in self.parts if isinstance(p, Affine)]
         if not matrices:
             return _EYES[len(self.out_shape) + 1]
@@ -178,8 +187,18 @@ class SpatialMap:
 
     @property
     def elastic(self) -> bool:
-        """Whether a displacement is among the parts."""
-        return any(isinstance(p, Displacement) for p in self.parts)
+        """Whether no affine matrix describes it: a displacement or a perspective is among them."""
+        return any(isinstance(p, Displacement) or p.perspective for p in self.parts)
+
+    @property
+    def tangent(self) -> Matrix:
+        """Affine matrix that `matrix` is; of a perspective, that which touches it at the centre."""
+        whole = Affine(self.matrix)
+        if not whole.perspective:
+            return whole.matrix
+        centre = (np.array(self.out_shape) - 1) / 2
+        linear = whole.jacobian(centre[None])[0]
+        return homogeneous(linear, whole(centre[None])[0] - linear @ centre)
 
     def inverse_points(self, points: Points, tolerance: float = 1e-3) -> Points:
         """Output positions of (P, N) input positions, part by part in reverse.
@@ -325,10 +344,14 @@ def input_box(
 def shrink_factors(spatial: SpatialMap) -> tuple[int, ...]:
     """Sub-positions along each output axis: 1 up to a shrinking of 1.5, ceil(s) above.
 
-    s is the norm of the column of the output → input linear part.
+    s is the norm of the column of the output → input linear part; of a perspective, at the
+    centre. Where its horizon is in view there is no one s, and nothing is averaged.
     """
-    n = len(spatial.out_shape)
-    norms = np.minimum(np.linalg.norm(spatial.matrix[:n, :n], axis=0), 2.0**20)
+    n, last = len(spatial.out_shape), spatial.matrix[-1]
+    reach = np.abs(last[:n]) @ np.array(spatial.out_shape) / 2
+    if last[:n] @ (np.array(spatial.out_shape) - 1) / 2 + last[n] <= reach:
+        return (1,) * n
+    norms = np.minimum(np.linalg.norm(spatial.tangent[:n, :n], axis=0), 2.0**20)
     return tuple(int(np.ceil(s - 1e-9)) if s > 1.5 else 1 for s in norms)
 
 

@@ -232,7 +232,10 @@ def _add_scaled(row, factor, other):
 
 @kernel
 def transform(m, pos):
-    """Map (N, n) positions in place by the (N + 1, N + 1) matrix ``m``, perspective included."""
+    """Map (N, n) positions in place by the (N + 1, N + 1) matrix ``m``, perspective included.
+
+    What lies on a perspective's horizon or behind it becomes NaN.
+    """
     n = pos.shape[0]
     before = pos.copy()
     for k in range(n):
@@ -248,7 +251,7 @@ def transform(m, pos):
             _add_scaled(w, m[n, d], before[d])
         for k in range(n):
             for j in range(w.shape[0]):
-                pos[k, j] /= w[j]
+                pos[k, j] = pos[k, j] / w[j] if w[j] > 0 else np.nan
 
 
 @inline

@@ -61,6 +61,10 @@ class Affine(Transform):
             whole[: len(given)] = given
             if abs(np.linalg.det(whole)) < 1e-12:
                 raise ConfigError("Affine.matrix: it cannot be inverted")
+            depth = whole[n, :n] @ (np.array(state.grid.shape) - 1) / 2 + whole[n, n]
+            if depth == 0:
+                raise ConfigError("Affine.matrix: its horizon crosses the centre of the image")
+            whole /= depth  # what is in view is where the homogeneous coordinate is positive
             return (SpatialMap(state.grid.shape, (Matrix(whole),)),)
         parts: tuple[Transform, ...] = (
             Scale(factor=self.scale),
