@@ -224,6 +224,10 @@ def test_values_are_those_of_the_map(ndim, kind, border):
     which = np.random.default_rng(0).choice(len(points), 150, replace=False)
     for k in which:
         p = move(points[k : k + 1])[0]
+        if np.isnan(p).any():  # behind a perspective's horizon there is nothing
+            if border == "constant":
+                assert (got[0][0].flat[k], got[1][1].flat[k]) == (-7.5, 9)
+            continue
         for c in (0, 1) if np.abs(p).max() < 2000 else ():
             value = naive.linear(given[c], p, mode, -7.5)
             assert got[0][c].flat[k] == pytest.approx(value, abs=2e-2)
