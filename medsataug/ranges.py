@@ -59,7 +59,7 @@ class Range:
             kind = "uniform"
         else:
             kind, given = "fixed", (given,)
-        pairs = [_number(v) for v in given]
+        pairs = [parsed(v) for v in given]
         units = {u for v, u in pairs if u or v}
         if len(units) > 1:
             raise ValueError(f"{list(given)!r}: one unit for all numbers expected")
@@ -101,7 +101,7 @@ class Range:
 
     def plain(self) -> Any:
         """Return the form a recipe is written in."""
-        values = [_written(v, self.unit) for v in self.values]
+        values = [written(v, self.unit) for v in self.values]
         if self.kind == "fixed":
             return values[0]
         return values if self.kind == "uniform" else {self.kind: values}
@@ -113,7 +113,8 @@ class Range:
         return f"{values[0]} to {values[1]}" if self.kind == "uniform" else f"{self.kind} {values}"
 
 
-def _number(given: Any) -> tuple[float, str]:
+def parsed(given: Any) -> tuple[float, str]:
+    """Read a number with its unit, such as 5 or ``"5mm"``."""
     if isinstance(given, bool) or not isinstance(given, (int, float, str)):
         raise ValueError(f"{given!r}: a number expected, such as 5 or '5mm'")
     if isinstance(given, str):
@@ -128,7 +129,8 @@ def _number(given: Any) -> tuple[float, str]:
     return value, unit
 
 
-def _written(value: float, unit: str) -> Any:
+def written(value: float, unit: str) -> Any:
+    """Return what `parsed` reads."""
     if unit:
         return f"{value:.12g}{unit}"
     return int(value) if value.is_integer() and abs(value) < 2**53 else value

@@ -159,8 +159,8 @@ BAD = {
         "is known in Python once it is registered (medsataug.register), not on the command line"
     ),
     "- flip: {axes: x}\n- barrier:\n- gamma: {exponnt: 1}": (
-        "transforms[2] Gamma.exponnt: no such key; allowed: channels, exponent, invert, key, p, "
-        "per_channel, scope, where"
+        "transforms[2] Gamma.exponnt: no such key; allowed: channels, exponent, invert, "
+        "keep_stats, key, p, per_channel, scope, where"
     ),
     "- gamma: {exponent: -1}": GAMMA + "-1 is out of range; allowed: more than 0",
     "- gamma: {exponent: [2, 1]}": GAMMA + "[2, 1]: the low end comes first",
