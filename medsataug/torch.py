@@ -69,11 +69,13 @@ class Dataset(TorchDataset[dict[str, torch.Tensor]]):
         self._given_partners = Partners.of(partners)
         # In shared memory, since persistent workers keep the data set they were started with.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self._progress = torch.zeros(1, dtype=torch.float64).share_memory_()
         self._kept: dict[int, Sample] = {}
 
-    def set_epoch(self, epoch: int) -> None:
-        """Other draws for every item."""
+    def set_epoch(self, epoch: int, progress: float = 0.0) -> None:
+        """Other draws for every item; ``progress`` of the training, 0 to 1, is for schedules."""
         self._epoch[0] = epoch
+        self._progress[0] = progress
 
     @property
     def epoch(self) -> int:
@@ -119,7 +121,10 @@ class Dataset(TorchDataset[dict[str, torch.Tensor]]):
         if self.pipeline is None:
             return case
         number = self.epoch * len(self) + index
-        return self.pipeline(case, seed=self.seed, index=number, partners=self.partners)
+        now = float(self._progress[0])
+        return self.pipeline(
+            case, seed=self.seed, index=number, progress=now, partners=self.partners
+        )
 
     def _case(self, index: int) -> Sample:
         if not 0 <= index < len(self):

@@ -107,6 +107,18 @@ def test_items_epochs_and_seeds_differ(cases: list[tuple[str, str]]) -> None:
     assert data[0]["image"].numpy().tobytes() == images[0].numpy().tobytes()
 
 
+def test_schedules_follow_the_progress(cases: list[tuple[str, str]]) -> None:
+    rising = {"p": {"step": {"at": [0.5], "values": [0, 1]}}}
+    step = msa.Schedule(transforms=[msa.Brightness(offset=5)], vary=rising)
+    data, plain = Dataset(cases, msa.Pipeline([step])), Dataset(cases)
+    loader = DataLoader(data, batch_size=None, num_workers=1, persistent_workers=True)
+    for progress, more in ((0.4, 0), (0.6, 5)):
+        data.set_epoch(0, progress)
+        for item, before in zip(loader, plain, strict=False):
+            moved = (item["image"] - before["image"])[before["image"] > 0]
+            assert moved.abs().max() == more
+
+
 @pytest.mark.parametrize(("context", "persistent"), [("fork", False), ("fork", True)])
 def test_workers_see_the_epoch(
     cases: list[tuple[str, str]], context: str, persistent: bool
