@@ -28,7 +28,19 @@ _NAMES = {
     "save": "io",
     "set_threads": "threads",
 }
-_MODULES = ("grid", "io", "kernels", "maps", "preview", "recipes", "torch", "transforms", "values")
+_MODULES = (
+    "grid",
+    "inference",
+    "io",
+    "kernels",
+    "maps",
+    "preview",
+    "recipes",
+    "shapes",
+    "torch",
+    "transforms",
+    "values",
+)
 
 
 def _transforms() -> dict[str, str]:

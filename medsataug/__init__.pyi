@@ -1,11 +1,13 @@
 """Public names; written by tests/generate.py, since the package imports them lazily."""
 
 from medsataug import grid as grid
+from medsataug import inference as inference
 from medsataug import io as io
 from medsataug import kernels as kernels
 from medsataug import maps as maps
 from medsataug import preview as preview
 from medsataug import recipes as recipes
+from medsataug import shapes as shapes
 from medsataug import torch as torch
 from medsataug import transforms as transforms
 from medsataug import values as values
@@ -56,6 +58,7 @@ from medsataug.transforms.resize import Resize as Resize
 from medsataug.transforms.rot90 import Rot90 as Rot90
 from medsataug.transforms.rotate import Rotate as Rotate
 from medsataug.transforms.scale import Scale as Scale
+from medsataug.transforms.schedule import Schedule as Schedule
 from medsataug.transforms.sharpen import Sharpen as Sharpen
 from medsataug.transforms.shear import Shear as Shear
 from medsataug.transforms.simard_elastic import SimardElastic as SimardElastic

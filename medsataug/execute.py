@@ -19,6 +19,7 @@ from medsataug.mixing import one_hot, partner_of
 from medsataug.plan import Plan, Segment
 from medsataug.resample import resample_image
 from medsataug.roles import AIR_HU, ignored, image_fills, is_raster, label_fill
+from medsataug.shapes import moved_boxes, moved_polygon
 from medsataug.sweep import SLICE, Source, Work, sweep
 from medsataug.transforms.base import channels_after
 from medsataug.types import Array, Channel, Sample, is_lazy
@@ -92,9 +93,6 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
     image_now, valid = _finished(
         image_now, valid, plan, sample, None if moved else image, stored, whole
     )
-    points = sample.points
-    if points is not None:
-        points = np.array(plan.output_positions(points))
     return Sample(
         image=image_now,
         label=new_label,
@@ -102,11 +100,24 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
         soft=soft,
         valid=valid,
         channels=channels,
-        points=points,
+        **_shapes(plan, sample),
         id=sample.id,
         meta=_meta(plan, sample),
         record=record(plan, sample),
     )
+
+
+def _shapes(plan: Plan, sample: Sample) -> dict[str, Any]:
+    """Points, boxes and polygons where they are now."""
+    there, straight = plan.output_positions, not plan.elastic
+    made: dict[str, Any] = {}
+    if sample.points is not None:
+        made["points"] = np.array(there(sample.points))
+    if sample.boxes is not None:
+        made["boxes"] = moved_boxes(sample.boxes, there, straight)
+    if sample.polygons is not None:
+        made["polygons"] = [moved_polygon(p, there, straight) for p in sample.polygons]
+    return made
 
 
 def record(plan: Plan, sample: Sample) -> dict[str, Any]:

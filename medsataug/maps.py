@@ -267,6 +267,23 @@ def compose(first: SpatialMap, second: SpatialMap) -> SpatialMap:
     )
 
 
+def inverse(spatial: SpatialMap, shape: Sequence[int]) -> SpatialMap:
+    """Return the map that takes the output of ``spatial`` back to its input, of ``shape``.
+
+    Raises
+    ------
+    ConfigError
+        Where a displacement is among its parts: no part undoes that, but
+        `SpatialMap.inverse_points` does, position by position.
+    """
+    if any(isinstance(p, Displacement) for p in spatial.parts):
+        raise ConfigError("a map with a displacement has no inverse of matrices")
+    matrix = np.asarray(np.linalg.inv(spatial.matrix))
+    if signed_permutation(spatial.matrix) is not None:
+        matrix = np.round(matrix) + 0.0  # whole voxels stay whole
+    return SpatialMap(tuple(shape), fold((Affine(matrix),)), spatial.regrids, spatial.channels)
+
+
 def identity(shape: Sequence[int]) -> SpatialMap:
     """Return the map that moves nothing."""
     return SpatialMap(tuple(shape), ())

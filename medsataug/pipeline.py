@@ -179,6 +179,13 @@ class Pipeline(BaseModel):
         plan, _ = planned(sample, streams, self._named(), company=company)
         return replace(plan, classes=self.classes, partners=others if self.mixes else None)
 
+    def plan_from(
+        self, sample: Sample, streams: Callable[[str], Draws], progress: float = 0.0
+    ) -> Plan:
+        """Plan with the random numbers that ``streams`` gives for the key of each transform."""
+        named = self._named()
+        return self._planned(sample, streams, named, seed=0, index=0, progress=progress)[0]
+
     def _named(self) -> tuple[Named, ...]:
         """Name what each transform's random numbers are keyed by."""
         occurrences: dict[str, int] = {}
@@ -256,6 +263,9 @@ class Pipeline(BaseModel):
         image: Array | None = None,
         label: Array | None = None,
         valid: Array | None = None,
+        points: Array | None = None,
+        boxes: Array | None = None,
+        polygons: Sequence[Array] | None = None,
         axes: str | None = None,
         spacing: Sequence[float] | None = None,
         id: str = "",
@@ -266,16 +276,18 @@ class Pipeline(BaseModel):
     ) -> Sample:
         """Plan and carry out: the same inputs give the same bytes.
 
-        Give a sample, or arrays: an image with its ``axes`` (``"CYX"``, ``"ZYX"``, …), and a
-        label. The result's ``image`` is (C, [Z,] Y, X).
+        Give a sample, or arrays: an image with its ``axes`` (``"CYX"``, ``"ZYX"``, …), a label,
+        and points, boxes or polygons (see `medsataug.shapes`). The result's ``image`` is
+        (C, [Z,] Y, X).
         """
         if sample is None:
             if image is None:
                 raise ConfigError("a Sample, or image= with axes=, is needed")
             sample = Sample(
-                image=image, label=label, valid=valid, axes=axes, spacing=spacing, id=id
-            )
-        elif image is not None or label is not None:
+                image=image, label=label, valid=valid, axes=axes, spacing=spacing, id=id,
+                points=points, boxes=boxes, polygons=polygons,
+            )  # fmt: skip
+        elif any(p is not None for p in (image, label, valid, points, boxes, polygons)):
             raise ConfigError("give a Sample or arrays, not both")
         return self.plan(sample, seed, index, progress, partners)(sample)
 

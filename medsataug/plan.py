@@ -96,6 +96,12 @@ class Plan:
                 points = segment.spatial.inverse_points(points)
         return points
 
+    def back(self, array: NDArray[Any], **options: Any) -> NDArray[Any]:
+        """Bring an array on the output's grid back to the input's; see `inference.back`."""
+        from medsataug.inference.inverse import back
+
+        return back(self, array, **options)
+
     @property
     def elastic(self) -> bool:
         """Whether there is a deformation that no matrix describes."""

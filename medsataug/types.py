@@ -15,6 +15,7 @@ from typing_extensions import TypeIs
 
 from medsataug.errors import ConfigError, GeometryError
 from medsataug.grid import Grid
+from medsataug.shapes import read_boxes, read_points, read_polygons
 
 if TYPE_CHECKING:
     from medsataug.facts import Facts
@@ -82,7 +83,11 @@ class Sample:
         False where there is no data.
     channels : sequence of str or Channel
     points : (N, D) array or None
-        In index coordinates, array order.
+        In index coordinates, in the order of the axes given; kept in array order.
+    boxes : (N, 2, D) array or None
+        Lowest and highest corner of each, in the same coordinates; see `medsataug.shapes`.
+    polygons : sequence of (P, D) arrays, or None
+        Rings of corners, in the same coordinates.
     id : str
         The user's name for it; by default a digest of the content.
     meta : dict
@@ -105,6 +110,8 @@ class Sample:
     valid: NDArray[np.bool_] | None = None
     channels: Sequence[str | Channel] = ()
     points: NDArray[np.float64] | None = None
+    boxes: NDArray[np.float64] | None = None
+    polygons: Sequence[NDArray[np.float64]] | None = None
     id: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
@@ -164,6 +171,13 @@ class Sample:
             else:
                 own = [a for a in given if a != "C"]
                 self.valid = self.valid.transpose([own.index(a) for a in spatial])[None]
+        turn = [given.replace("C", "").index(a) for a in spatial]
+        if self.points is not None:
+            self.points = read_points(self.points, len(turn))[:, turn]
+        if self.boxes is not None:
+            self.boxes = read_boxes(self.boxes, len(turn))[:, :, turn]
+        if self.polygons is not None:
+            self.polygons = tuple(p[:, turn] for p in read_polygons(self.polygons, len(turn)))
 
     def _check(self) -> None:
         shape = tuple(self.image.shape)
@@ -193,13 +207,13 @@ class Sample:
             self.soft = np.asarray(self.soft, dtype=np.float32)
             if self.soft.ndim != len(shape) or self.soft.shape[1:] != shape[1:]:
                 raise GeometryError(f"soft: shape {self.soft.shape} does not fit image {shape}")
+        ndim = len(shape) - 1
         if self.points is not None:
-            self.points = np.asarray(self.points, dtype=np.float64)
-            if self.points.ndim != 2 or self.points.shape[1] != len(shape) - 1:
-                raise ConfigError(
-                    f"points: (N, {len(shape) - 1}) index coordinates expected, got shape "
-                    f"{self.points.shape}"
-                )
+            self.points = read_points(self.points, ndim)
+        if self.boxes is not None:
+            self.boxes = read_boxes(self.boxes, ndim)
+        if self.polygons is not None:
+            self.polygons = read_polygons(self.polygons, ndim)
         if self.valid is not None:
             self.valid = np.asarray(self.valid, dtype=bool)
             if self.valid.ndim == len(shape) - 1:
