@@ -37,6 +37,7 @@ _MODULES = (
     "preview",
     "recipes",
     "shapes",
+    "targets",
     "torch",
     "transforms",
     "values",

@@ -8,6 +8,7 @@ from medsataug import maps as maps
 from medsataug import preview as preview
 from medsataug import recipes as recipes
 from medsataug import shapes as shapes
+from medsataug import targets as targets
 from medsataug import torch as torch
 from medsataug import transforms as transforms
 from medsataug import values as values
@@ -25,7 +26,9 @@ from medsataug.threads import set_threads as set_threads
 from medsataug.transforms import register as register
 from medsataug.transforms.affine import Affine as Affine
 from medsataug.transforms.barrier import Barrier as Barrier
+from medsataug.transforms.blank_rectangle import BlankRectangle as BlankRectangle
 from medsataug.transforms.brightness import Brightness as Brightness
+from medsataug.transforms.brightness_gradient import BrightnessGradient as BrightnessGradient
 from medsataug.transforms.carve_mix import CarveMix as CarveMix
 from medsataug.transforms.class_mix import ClassMix as ClassMix
 from medsataug.transforms.clip import Clip as Clip
@@ -42,6 +45,7 @@ from medsataug.transforms.gaussian_blur import GaussianBlur as GaussianBlur
 from medsataug.transforms.gaussian_noise import GaussianNoise as GaussianNoise
 from medsataug.transforms.grid_distortion import GridDistortion as GridDistortion
 from medsataug.transforms.intensity_scale import IntensityScale as IntensityScale
+from medsataug.transforms.local_gamma import LocalGamma as LocalGamma
 from medsataug.transforms.low_resolution import LowResolution as LowResolution
 from medsataug.transforms.median import Median as Median
 from medsataug.transforms.mix_up import MixUp as MixUp

@@ -1,6 +1,7 @@
 """A PyTorch dataset: cases in, augmented tensors out, the same whatever the workers.
 
-PyTorch is imported here and nowhere else; install it with ``medsataug[torch]``.
+PyTorch is imported here, and by `inference.torch_network` when called; install it with
+``medsataug[torch]``.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
+from medsataug import targets
 from medsataug.errors import ConfigError
 from medsataug.io import load
 from medsataug.partners import Partners
 from medsataug.pipeline import Pipeline
-from medsataug.types import Sample
+from medsataug.types import Array, Sample
 
 #: What a case may be given as: a sample, an image path, or (image path(s), label path).
 Case = Sample | str | tuple[Any, Any]
 
 
-class Dataset(TorchDataset[dict[str, torch.Tensor]]):
+class Dataset(TorchDataset[dict[str, Any]]):
     """Augmented cases for a `torch.utils.data.DataLoader`.
 
     What an item is depends on (seed, epoch, index) alone: neither the number of workers nor the
@@ -42,6 +44,11 @@ class Dataset(TorchDataset[dict[str, torch.Tensor]]):
         Keep loaded cases (and what is known of them) in memory.
     partners : list of cases, ``{id: case}`` or Partners, optional
         What a pipeline that mixes draws from; by default the other cases.
+    regions : list of label values, or of lists of them, optional
+        The label becomes one layer for each, 1 inside; see `medsataug.targets.regions`.
+    deep_supervision : list of scales, optional
+        The label becomes a list of it at these resolutions, such as ``[1, 0.5, 0.25]``; see
+        `medsataug.targets.deep_supervision`.
 
     Notes
     -----
@@ -60,12 +67,15 @@ class Dataset(TorchDataset[dict[str, torch.Tensor]]):
         repeat: int = 1,
         cache: bool = True,
         partners: Any = None,
+        regions: Sequence[int | Sequence[int]] | None = None,
+        deep_supervision: Sequence[targets.Scale] | None = None,
     ) -> None:
         if not cases or repeat < 1:
             raise ConfigError(f"Dataset: {len(cases)} cases, repeat={repeat}; 1 or more each")
         self.cases = list(cases)
         self.pipeline = Pipeline.load(pipeline) if isinstance(pipeline, str) else pipeline
         self.seed, self.repeat, self.cache = seed, repeat, cache
+        self.regions, self.deep_supervision = regions, deep_supervision
         self._given_partners = Partners.of(partners)
         # In shared memory, since persistent workers keep the data set they were started with.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
@@ -89,15 +99,15 @@ class Dataset(TorchDataset[dict[str, torch.Tensor]]):
         """Return the augmented sample of an item, with its grid and record."""
         return self._augmented(self._case(index), index)
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         case = self._case(index)
         out = self._augmented(case, index)
         image = np.ascontiguousarray(np.asarray(out.image), dtype=np.float32)
         if self.pipeline is None:  # a kept case must not change with its item
             image = image.copy()
-        item = {"image": torch.from_numpy(image)}
+        item: dict[str, Any] = {"image": torch.from_numpy(image)}
         if out.label is not None:
-            item["label"] = torch.from_numpy(np.asarray(out.label).astype(np.int64))
+            item["label"] = self._target(np.asarray(out.label), out.ndim)
         if out.soft is not None:
             soft = np.array(out.soft) if self.pipeline is None else out.soft
             item["soft"] = torch.from_numpy(soft)
@@ -105,6 +115,16 @@ class Dataset(TorchDataset[dict[str, torch.Tensor]]):
             valid = np.ones(image.shape, bool) if out.valid is None else out.valid
             item["valid"] = torch.from_numpy(np.array(np.broadcast_to(valid, image.shape)))
         return item
+
+    def _target(self, label: Array, ndim: int) -> torch.Tensor | list[torch.Tensor]:
+        """Label as the loss takes it."""
+        if self.regions is not None:
+            first = label.reshape(-1, *label.shape[-ndim:])[0]
+            label = targets.regions(first, self.regions)
+        if self.deep_supervision is None:
+            return torch.from_numpy(label.astype(np.int64))
+        parts = targets.deep_supervision(label, self.deep_supervision, ndim)
+        return [torch.from_numpy(part.astype(np.int64)) for part in parts]
 
     @cached_property
     def partners(self) -> Partners | None:

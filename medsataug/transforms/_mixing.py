@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special
 
 from medsataug.draws import Draws, stream_key
 from medsataug.errors import ConfigError
@@ -55,6 +54,8 @@ class MixingTransform(Transform):
 
 def beta(draws: Draws, name: str, alpha: float) -> float:
     """Draw from Beta(α, α) by its quantile function, to nine digits as a `Range` does."""
+    from scipy import special  # slow to import, and needed where samples are mixed alone
+
     value = float(f"{special.betaincinv(alpha, alpha, draws.uniform()):.9g}")
     draws.note(name, value)
     return value
@@ -78,6 +79,8 @@ def are_named(label: Array, params: Sequence[float]) -> NDArray[np.bool_]:
 
 def objects_in(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
     """Find what hangs together, corners counting: (…) numbers from 1, 0 outside; and how many."""
+    from scipy import ndimage
+
     found, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
     return found, int(count)
 
@@ -89,6 +92,8 @@ def boxes(
 
     Distances to the edge of an object are those to the edge of all: two that touched would be one.
     """
+    from scipy import ndimage
+
     around = ndimage.find_objects(found)
     more = np.ceil(room).astype(int).tolist()
     for number in numbers:
