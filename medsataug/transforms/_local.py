@@ -78,7 +78,7 @@ def profile(n: int, centre: float, width: float) -> NDArray[np.float64]:
     edges = (np.arange(n + 1) - 0.5 - centre) / width
     # From the side on which numbers are small, where differences keep their digits.
     edges = np.where(edges[:-1].mean() > 0, -edges, edges)
-    return np.abs(np.diff(ndtr(edges)))
+    return np.asarray(np.abs(np.diff(ndtr(edges))))
 
 
 def mean_of(window: Sequence[float]) -> float:
@@ -90,7 +90,7 @@ def mean_of(window: Sequence[float]) -> float:
 
 
 @inline
-def share(i, centre, width):
+def share(i, centre, width):  # type: ignore[no-untyped-def]
     """`profile` of one voxel; 1 along an axis that is not there."""
     if width == 0:
         return 1.0
@@ -101,7 +101,7 @@ def share(i, centre, width):
 
 
 @inline
-def fill_window(p, first, out):
+def fill_window(p, first, out):  # type: ignore[no-untyped-def]
     """(n,) window at the voxels from number ``first`` on, rows one after the other."""
     ny, nx = np.int64(p[1]), np.int64(p[2])
     size = np.int64(p[0]) * ny * nx
