@@ -159,7 +159,8 @@ class Spec:
             known = ", ".join(self.units) or "none"
             raise ValueError(f"unit {made.unit!r} is not known here; allowed: {known}")
         low, high = made.bounds
-        if low < self.ge or low <= self.gt or high > self.le:
+        above = self.gt == -math.inf or low > self.gt  # a normal distribution has no lower end
+        if low < self.ge or not above or high > self.le:
             raise ValueError(f"{made} is out of range; allowed: {self.limits}")
         return made
 

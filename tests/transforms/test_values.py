@@ -319,3 +319,14 @@ def test_gamma_is_the_same_however_it_is_split():
         for part in parts:
             gamma.kernel(part, p, 0, np.uint64(0))
         assert np.concatenate(parts).tobytes() == whole.tobytes()
+
+
+def test_a_normal_distribution_where_any_number_is_allowed():
+    made = msa.Pipeline([{"brightness": {"offset": {"normal": ["0%", "10%"]}}}])
+    offsets = [
+        made.plan(phantoms.sample(2), 1, i).segments[0].steps[0].params[0][-1].times
+        for i in range(3)
+    ]
+    assert len(set(offsets)) == 3
+    with pytest.raises(msa.ConfigError, match="allowed: more than 0"):
+        msa.Gamma(exponent={"normal": [1, 0.1]})
