@@ -80,8 +80,13 @@ class Displacement:
         return np.asarray(np.abs(self.controls).reshape(n, -1).max(axis=1), dtype=np.float64)
 
     def __call__(self, points: Points) -> Points:
-        """Map (P, N) positions."""
-        return np.asarray(points + self._spline(points, None))
+        """Map (P, N) positions; NaN stays NaN."""
+        known = np.isfinite(points).all(axis=1)
+        if known.all():
+            return np.asarray(points + self._spline(points, None))
+        out = np.full(points.shape, np.nan)
+        out[known] = points[known] + self._spline(points[known], None)
+        return out
 
     def jacobian(self, points: Points) -> NDArray[np.float64]:
         """(P, N, N) derivatives at (P, N) positions."""
@@ -215,27 +220,34 @@ class SpatialMap:
 
 
 def _newton(part: Displacement, target: Points, tolerance: float) -> Points:
+    """(P, N) positions that ``part`` takes to ``target``; NaN where none is found."""
     from medsataug.kernels.lattice import contract_2d, contract_3d
 
-    # Where nothing folds steeply, x ← target − D(x) contracts: cheap rounds before Newton's.
+    out, known = np.full(target.shape, np.nan), np.isfinite(target).all(axis=1)
+    goal, fine = target[known], tolerance * 1e-3
+    # Where nothing folds steeply, x ← goal − D(x) contracts: cheap rounds before Newton's.
     contract = contract_2d if target.shape[1] == 2 else contract_3d
-    start = np.ascontiguousarray(target.T, dtype=np.float64)
+    start = np.ascontiguousarray(goal.T, dtype=np.float64)
     rounds = start.copy()
     contract(part.controls, part.origin, part.spacing, start, 12, rounds)
+    again = rounds.copy()
+    contract(part.controls, part.origin, part.spacing, start, 1, again)  # x − again is the miss
     x = np.ascontiguousarray(rounds.T)
-    lost = ~(np.abs(x - target) <= part.bound + 1).all(axis=1)
-    x[lost] = target[lost]
-    error = np.full(len(x), np.inf)
+    todo = np.flatnonzero(~(np.linalg.norm(again - rounds, axis=0) <= fine))
+    lost = todo[~(np.abs(x[todo] - goal[todo]) <= part.bound + 1).all(axis=1)]
+    x[lost] = goal[lost]
+    limit = part.spacing / 2  # a longer step would leave the cell that the slope describes
     for _ in range(30):
-        miss = part(x) - target
-        error = np.linalg.norm(miss, axis=1)
-        if not np.any(error > tolerance * 1e-3):
+        miss = part(x[todo]) - goal[todo]
+        far = np.linalg.norm(miss, axis=1) > fine
+        todo, miss = todo[far], miss[far]
+        if not len(todo):
             break
-        step = np.linalg.solve(part.jacobian(x), miss[:, :, None])[:, :, 0]
-        limit = part.spacing / 2  # a longer step would leave the cell that the slope describes
-        x = x - np.clip(step, -limit, limit)
-    x[error > tolerance] = np.nan
-    return x
+        step = np.linalg.solve(part.jacobian(x[todo]), miss[:, :, None])[:, :, 0]
+        x[todo] -= np.clip(step, -limit, limit)
+    x[todo[np.linalg.norm(part(x[todo]) - goal[todo], axis=1) > tolerance]] = np.nan
+    out[known] = x
+    return out
 
 
 def fold(parts: Sequence[Part]) -> tuple[Part, ...]:

@@ -100,7 +100,12 @@ def _slice(seen: Seen, part: float) -> Seen:
 
 
 def change(
-    operation: Operation, domain: str, ndim: int, strength: float, first: int = 0, draws: int = DRAWS
+    operation: Operation,
+    domain: str,
+    ndim: int,
+    strength: float,
+    first: int = 0,
+    draws: int = DRAWS,
 ) -> float:
     """Mean change of an operation, in standard deviations of the image."""
     if not strength:
@@ -143,7 +148,10 @@ def calibrate(domain: str, ndim: int) -> dict[str, tuple[list[float], list[float
         out[name] = (strengths, [float(f"{v:.3f}") for v in got])
         capped = [s >= operation.limit for s in strengths]
         rows = (
-            ("strength", [f"{s:g}{'*' if c else ''}" for s, c in zip(strengths, capped, strict=True)]),
+            (
+                "strength",
+                [f"{s:g}{'*' if c else ''}" for s, c in zip(strengths, capped, strict=True)],
+            ),
             ("before", [f"{v:.3f}" for v in equal]),
             ("after", [f"{v:.3f}" for v in got]),
         )
@@ -158,7 +166,11 @@ _SHOWN = (1, 3, 5, 7, 10)
 
 def write(domain: str, found: dict[int, dict[str, tuple[list[float], list[float]]]]) -> None:
     """Store strengths and changes in the domain's file; the rest of it stays."""
-    lines = [f"# {policies.read(domain)['about']}.", *_HEADER, f"about: {policies.read(domain)['about']}"]
+    lines = [
+        f"# {policies.read(domain)['about']}.",
+        *_HEADER,
+        f"about: {policies.read(domain)['about']}",
+    ]
     lines.append("operations:")
     for name, given in policies.read(domain)["operations"].items():
         kept = {k: v for k, v in given.items() if k not in ("strengths", "changes")}
@@ -190,7 +202,9 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="store in medsataug/policies")
     args = parser.parse_args()
     for domain in args.domains.split(","):
-        found = {ndim: calibrate(domain, ndim) for ndim in ((2, 3) if domain == "medical" else (2,))}
+        found = {
+            ndim: calibrate(domain, ndim) for ndim in ((2, 3) if domain == "medical" else (2,))
+        }
         if args.write:
             write(domain, found)
 
