@@ -109,7 +109,7 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
 
 def _shapes(plan: Plan, sample: Sample) -> dict[str, Any]:
     """Points, boxes and polygons where they are now."""
-    there, straight = plan.output_positions, not plan.elastic
+    there, straight = plan.output_positions, plan.straight
     made: dict[str, Any] = {}
     if sample.points is not None:
         made["points"] = np.array(there(sample.points))

@@ -108,6 +108,13 @@ class Plan:
         return any(s.spatial is not None and s.spatial.elastic for s in self.segments)
 
     @property
+    def straight(self) -> bool:
+        """Whether straight lines stay straight, as they do in a perspective too."""
+        moving = [s.spatial for s in self.segments if s.spatial is not None]
+        whole = [s for s in moving if s.channels is None]
+        return not any(isinstance(p, maps.Displacement) for s in whole for p in s.parts)
+
+    @property
     def smallest_jacobian(self) -> float:
         """Smallest sampled Jacobian determinant of the elastic parts; 1 where there are none."""
         spatial = [s.spatial for s in self.segments if s.spatial is not None]
