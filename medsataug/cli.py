@@ -317,7 +317,7 @@ def recipes(
             _print_json(listed)
         else:
             for n, text in listed.items():
-                print(f"{n:15} {text}")
+                print(f"{n:17} {text}")
 
 
 @app.command()

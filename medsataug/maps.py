@@ -82,8 +82,6 @@ class Displacement:
     def __call__(self, points: Points) -> Points:
         """Map (P, N) positions; NaN stays NaN."""
         known = np.isfinite(points).all(axis=1)
-        if known.all():
-            return np.asarray(points + self._spline(points, None))
         out = np.full(points.shape, np.nan)
         out[known] = points[known] + self._spline(points[known], None)
         return out

@@ -106,11 +106,12 @@ def moved_boxes(boxes: Points, inverse: Inverse, straight: bool) -> NDArray[np.f
         out = np.stack([now.min(axis=1), now.max(axis=1)], axis=1)
     for number in np.flatnonzero(~np.isfinite(out).all(axis=(1, 2))):
         if np.isfinite(boxes[number]).all():
-            out[number] = _fitted(*boxes[number], inverse)
+            out[number] = _fitted(boxes[number], inverse)
     return out
 
 
-def _fitted(low: Points, high: Points, inverse: Inverse) -> Points:
+def _fitted(box: Points, inverse: Inverse) -> Points:
+    low, high = box
     at, pitch = _boundary(low, high)
     n = len(low)
     star = np.concatenate([step * np.eye(n) for step in (-1, -0.5, 0, 0.5, 1)])
@@ -308,4 +309,4 @@ def from_xywh(boxes: Any) -> NDArray[np.float64]:
 def to_xywh(boxes: Points) -> NDArray[np.float64]:
     """(N, 4) x, y, width, height of (N, 2, 2) boxes."""
     made = to_xyxy(boxes)
-    return np.c_[made[:, :2], made[:, 2:] - made[:, :2]]
+    return np.concatenate([made[:, :2], made[:, 2:] - made[:, :2]], axis=1)
