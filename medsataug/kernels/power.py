@@ -64,3 +64,12 @@ def power(t, exponent):
     # Neither 0, Inf nor NaN, in one comparison.
     positive = np.uint32(np.int32(np.int32(bits) - np.int32(1))) < np.uint32(0x7F7FFFFF)
     return result if positive and exponent != 1 else t
+
+
+@inline
+def signed_power(t, exponent):
+    """`power` of |t| with the sign of t: the curve goes on below 0 as its mirror image."""
+    bits = float_bits(t)
+    sign = bits & np.uint32(0x80000000)
+    bent = float_bits(power(bits_float(np.uint32(bits ^ sign)), exponent))
+    return bits_float(np.uint32(bent | sign))

@@ -7,9 +7,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from medsataug.kernels.jit import bits_float, float_bits
 from medsataug.kernels.jit import kernel as compiled
-from medsataug.kernels.power import power
+from medsataug.kernels.power import signed_power
 from medsataug.kernels.vectors import wide_vectors
 from medsataug.ranges import Positive, Range
 from medsataug.transforms.base import Cases, Draws, State, Step, ValueTransform
@@ -77,10 +76,7 @@ def kernel(x, p, first, key):  # type: ignore[no-untyped-def]
     inverse = np.float32(1) / span
     for i in range(x.shape[0]):
         t = (x[i] - start) * inverse
-        bits = float_bits(t)
-        sign = bits & np.uint32(0x80000000)
-        bent = float_bits(power(bits_float(np.uint32(bits ^ sign)), exponent))
-        x[i] = start + span * bits_float(np.uint32(bent | sign))
+        x[i] = start + span * signed_power(t, exponent)
 
 
 @compiled

@@ -6,9 +6,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from medsataug.kernels.jit import bits_float, float_bits
 from medsataug.kernels.jit import kernel as compiled
-from medsataug.kernels.power import power
+from medsataug.kernels.power import signed_power
 from medsataug.ranges import Positive, Range
 from medsataug.transforms._local import LocalTransform, fill_window
 from medsataug.transforms.base import Cases, Draws, State, Step
@@ -59,7 +58,4 @@ def kernel(x, p, first, key):  # type: ignore[no-untyped-def]
     inverse = np.float32(1) / span
     for i in range(x.shape[0]):
         t = (x[i] - start) * inverse
-        bits = float_bits(t)
-        sign = bits & np.uint32(0x80000000)
-        bent = float_bits(power(bits_float(np.uint32(bits ^ sign)), exponent))
-        x[i] += span * window[i] * (bits_float(np.uint32(bent | sign)) - t)
+        x[i] += span * window[i] * (signed_power(t, exponent) - t)
