@@ -155,7 +155,7 @@ LIST = ", ".join(transforms.builtin_names())
 GAMMA = "transforms[0] Gamma.exponent: "
 BAD = {
     "- gama: {exponent: 1}": (
-        f"transforms[0] no transform 'gama'; did you mean gamma? allowed: {LIST}; one of your own "
+        f"transforms[0] no transform 'gama'; did you mean gamma or local_gamma? allowed: {LIST}; one of your own "
         "is known in Python once it is registered (medsataug.register), not on the command line"
     ),
     "- flip: {axes: x}\n- barrier:\n- gamma: {exponnt: 1}": (

@@ -219,6 +219,8 @@ def test_what_has_no_place_is_nan_and_flagged():
         assert np.isnan(out.polygons[0]).all()
         np.testing.assert_allclose(seen.boxes, [1, 0], atol=0.05, err_msg=name)
         np.testing.assert_allclose(seen.polygons, [0, 1], atol=0.05, err_msg=name)
+        back = plan.source_positions(out.points)
+        np.testing.assert_allclose(back, [[5, 5], [np.nan] * 2], atol=1e-3)
         again = msa.Pipeline([bend])(out, seed=2)
         assert np.isnan(again.points[1]).all()
         assert np.isfinite(again.points[0]).all()
@@ -228,11 +230,11 @@ def test_what_has_no_place_is_nan_and_flagged():
 def test_in_folds_a_point_has_one_of_its_places_or_none():
     points = np.random.default_rng(1).uniform(0, SIZES[2], (400, 2))
     given = case(2, None, points=points)
-    plan = msa.Pipeline([msa.SimardElastic(alpha=200, sigma=3)]).plan(given, seed=1)
+    plan = msa.Pipeline([msa.SimardElastic(alpha=120, sigma=4)]).plan(given, seed=1)
     assert plan.smallest_jacobian < -1
     out = plan(given)
     known = np.isfinite(out.points).all(axis=1)
-    assert known.mean() > 0.8
+    assert 0.8 < known.mean() < 1
     assert not shapes.visible(out).points[~known].any()
     np.testing.assert_allclose(plan.source_positions(out.points[known]), points[known], atol=1e-3)
 
@@ -305,3 +307,20 @@ def test_nothing_given_stays_nothing():
 def test_mistakes_are_named(given, message):
     with pytest.raises(ConfigError, match=message):
         case(2, None, **given)
+
+
+def test_training_items_have_them():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (medsataug[torch])")
+    from medsataug.torch import Dataset
+
+    given = case(2, None, points=[[5, 6]], boxes=[[[1, 1], [5, 9]], [[30, 30], [40, 40]]],
+                 polygons=[[[1, 1], [1, 9], [9, 5]]])  # fmt: skip
+    item = Dataset([given], msa.Pipeline([msa.Crop(size=20, start=4)]))[0]
+    assert item["points"].tolist() == [[1, 2]]
+    assert item["points_visible"].tolist() == [True]
+    assert item["boxes"].dtype == torch.float32
+    assert item["boxes"].tolist() == [[[-3, -3], [1, 5]], [[26, 26], [36, 36]]]
+    np.testing.assert_allclose(item["boxes_visible"], [1.5 * 5.5 / 32, 0])
+    assert item["polygons"][0].tolist() == [[-3, -3], [-3, 5], [5, 1]]
+    assert 0 < item["polygons_visible"][0] < 1
+    assert not {"points", "boxes", "polygons"} & Dataset([case(2, None)])[0].keys()
