@@ -307,20 +307,3 @@ def test_nothing_given_stays_nothing():
 def test_mistakes_are_named(given, message):
     with pytest.raises(ConfigError, match=message):
         case(2, None, **given)
-
-
-def test_training_items_have_them():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed (medsataug[torch])")
-    from medsataug.torch import Dataset
-
-    given = case(2, None, points=[[5, 6]], boxes=[[[1, 1], [5, 9]], [[30, 30], [40, 40]]],
-                 polygons=[[[1, 1], [1, 9], [9, 5]]])  # fmt: skip
-    item = Dataset([given], msa.Pipeline([msa.Crop(size=20, start=4)]))[0]
-    assert item["points"].tolist() == [[1, 2]]
-    assert item["points_visible"].tolist() == [True]
-    assert item["boxes"].dtype == torch.float32
-    assert item["boxes"].tolist() == [[[-3, -3], [1, 5]], [[26, 26], [36, 36]]]
-    np.testing.assert_allclose(item["boxes_visible"], [1.5 * 5.5 / 32, 0])
-    assert item["polygons"][0].tolist() == [[-3, -3], [-3, 5], [5, 1]]
-    assert 0 < item["polygons_visible"][0] < 1
-    assert not {"points", "boxes", "polygons"} & Dataset([case(2, None)])[0].keys()
