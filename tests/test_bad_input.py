@@ -156,7 +156,8 @@ GAMMA = "transforms[0] Gamma.exponent: "
 BAD = {
     "- gama: {exponent: 1}": (
         f"transforms[0] no transform 'gama'; did you mean gamma or local_gamma? allowed: {LIST}; "
-        "one of your own is known in Python once it is registered (medsataug.register), not on the command line"
+        "one of your own is known in Python once it is registered (medsataug.register), not on the "
+        "command line"
     ),
     "- flip: {axes: x}\n- barrier:\n- gamma: {exponnt: 1}": (
         "transforms[2] Gamma.exponnt: no such key; allowed: channels, exponent, invert, "
