@@ -6,7 +6,7 @@ Rasters larger than memory are read in strips; for their statistics, in evenly s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,6 +58,26 @@ class Distribution:
         return float(np.interp(position, np.arange(len(inner)), inner))
 
 
+def start_of(values: Array, keep: Array) -> float:
+    """Return a value to count the others from, which keeps squares small far from 0."""
+    first = int(np.argmax(keep)) if len(keep) else 0
+    known = bool(len(keep)) and bool(keep[first]) and math.isfinite(values[first])
+    return float(values[first]) if known else 0.0
+
+
+def summed(
+    parts: Sequence[NDArray[np.float64]] | NDArray[np.float64], shift: float
+) -> tuple[int, float, float, float, float]:
+    """Count, mean, standard deviation, least and greatest of blocks' `moments` about ``shift``."""
+    counts, totals, squares, low, high = np.asarray(parts, dtype=np.float64).reshape(-1, 5).T
+    count = int(counts.sum())
+    if count == 0:
+        return 0, 0.0, 0.0, 0.0, 0.0
+    off = math.fsum(totals) / count
+    spread = math.fsum(squares) / count - off * off
+    return count, off + shift, math.sqrt(max(spread, 0.0)), float(low.min()), float(high.max())
+
+
 class Collector:
     """Gathers a `Distribution` block by block; quantiles come from one voxel in ``step``."""
 
@@ -70,10 +90,8 @@ class Collector:
         """Take in (n,) values where ``keep``; ``place`` is their origin, width and row length."""
         from medsataug.kernels.stats import moments, thin
 
-        if not self._parts and len(keep):
-            first = int(np.argmax(keep))
-            if keep[first] and math.isfinite(values[first]):
-                self._shift = float(values[first])  # keeps squares small far from 0
+        if not self._parts:
+            self._shift = start_of(values, keep)
         for start in range(0, len(values), BLOCK):
             out = np.empty(5)
             moments(values[start : start + BLOCK], keep[start : start + BLOCK], self._shift, out)
@@ -86,20 +104,16 @@ class Collector:
 
     def result(self) -> Distribution:
         """Distribution of all that was added."""
-        count = int(sum(p[0] for p in self._parts))
+        count, mean, std, low, high = summed(self._parts, self._shift)
         if count == 0:
             return Distribution(0, 0.0, 0.0, np.zeros(QUANTILES + 2, np.float32))
-        off = math.fsum(p[1] for p in self._parts) / count
-        squares = math.fsum(p[2] for p in self._parts) / count - off * off
-        mean = off + self._shift
         some = np.sort(np.concatenate(self._picked))
         if not some.size:
             some = np.array([mean], np.float32)
         at = (np.arange(QUANTILES) + 0.5) / QUANTILES * len(some) - 0.5
         inner = np.interp(at, np.arange(len(some)), some)
-        low, high = min(p[3] for p in self._parts), max(p[4] for p in self._parts)
         values = np.concatenate([[low], inner, [high]]).astype(np.float32)
-        return Distribution(count, mean, math.sqrt(max(squares, 0.0)), values)
+        return Distribution(count, mean, std, values)
 
 
 def distribution(values: Array, keep: Array) -> Distribution:

@@ -318,6 +318,12 @@ def about(centre: NDArray[np.float64], linear: NDArray[np.float64]) -> Matrix:
     return homogeneous(linear, centre - linear @ centre)
 
 
+def inside(points: Points, shape: Sequence[int], rim: float = 0.0) -> NDArray[np.bool_]:
+    """(P,) whether (P, N) positions lie in a frame, or within ``rim`` of it; NaN does not."""
+    end = np.asarray(shape, dtype=np.float64) - 0.5
+    return np.asarray(((points >= -0.5 - rim) & (points < end + rim)).all(axis=-1))
+
+
 def signed_permutation(matrix: Matrix) -> tuple[list[int], list[int], list[int]] | None:
     """Say whether a matrix only turns, mirrors and shifts by whole voxels.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from medsataug import threads
-from medsataug.facts import BLOCK, Distribution, distribution, kept
+from medsataug.facts import BLOCK, Distribution, distribution, kept, start_of, summed
 from medsataug.kernels.stats import moments
 from medsataug.types import Array
 from medsataug.values import Where
@@ -43,9 +41,7 @@ class Measured:
 
 def _moments(values: Channel, keep: NDArray[np.bool_]) -> Distribution:
     """Distribution of (n,) ``values`` where ``keep``, without quantiles."""
-    first = int(np.argmax(keep)) if len(keep) else 0
-    shift = float(values[first]) if len(keep) and keep[first] else 0.0
-    shift = shift if math.isfinite(shift) else 0.0  # keeps squares small far from 0
+    shift = start_of(values, keep)
     parts = np.empty((-(-len(values) // BLOCK), 5))
 
     def one(number: int) -> None:
@@ -53,11 +49,5 @@ def _moments(values: Channel, keep: NDArray[np.bool_]) -> Distribution:
         moments(values[part], keep[part], shift, parts[number])
 
     threads.run(one, range(len(parts)))
-    count, total, squares, low, high = parts.T
-    number = int(count.sum())
-    if number == 0:
-        return Distribution(0, 0.0, 0.0, np.zeros(2, np.float32))
-    off = math.fsum(total) / number
-    spread = math.sqrt(max(math.fsum(squares) / number - off * off, 0.0))
-    ends = np.array([low.min(), high.max()], np.float32)
-    return Distribution(number, off + shift, spread, ends)
+    count, mean, std, low, high = summed(parts, shift)
+    return Distribution(count, mean, std, np.array([low, high], np.float32))

@@ -176,16 +176,17 @@ class Pipeline(BaseModel):
 
         planned = partial(self._planned, seed=seed, index=index, progress=progress)
         company = Company(sample, others, partial(planned, guest=True))
-        plan, _ = planned(sample, streams, self._named(), company=company)
+        plan, _ = planned(sample, streams, self._named, company=company)
         return replace(plan, classes=self.classes, partners=others if self.mixes else None)
 
     def plan_from(
         self, sample: Sample, streams: Callable[[str], Draws], progress: float = 0.0
     ) -> Plan:
         """Plan with the random numbers that ``streams`` gives for the key of each transform."""
-        named = self._named()
-        return self._planned(sample, streams, named, seed=0, index=0, progress=progress)[0]
+        planned = self._planned(sample, streams, self._named, seed=0, index=0, progress=progress)
+        return planned[0]
 
+    @cached_property
     def _named(self) -> tuple[Named, ...]:
         """Name what each transform's random numbers are keyed by."""
         occurrences: dict[str, int] = {}

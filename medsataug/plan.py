@@ -82,18 +82,22 @@ class Plan:
 
         return execute(self, sample, Partners.of(partners) or self.partners or {})
 
+    @property
+    def path(self) -> list[SpatialMap]:
+        """Maps of image and label in order; what moves single channels moves no label."""
+        found = [segment.spatial for segment in self.segments]
+        return [s for s in found if s is not None and s.channels is None]
+
     def source_positions(self, points: Points) -> Points:
         """(P, N) input positions that (P, N) output positions show."""
-        for segment in reversed(self.segments):
-            if segment.spatial is not None and segment.spatial.channels is None:
-                points = segment.spatial(points)
+        for spatial in reversed(self.path):
+            points = spatial(points)
         return points
 
     def output_positions(self, points: Points) -> Points:
         """(P, N) output positions of (P, N) input positions: the inverse; NaN where none is."""
-        for segment in self.segments:
-            if segment.spatial is not None and segment.spatial.channels is None:
-                points = segment.spatial.inverse_points(points)
+        for spatial in self.path:
+            points = spatial.inverse_points(points)
         return points
 
     def back(self, array: NDArray[Any], **options: Any) -> NDArray[Any]:
@@ -110,9 +114,7 @@ class Plan:
     @property
     def straight(self) -> bool:
         """Whether straight lines stay straight, as they do in a perspective too."""
-        moving = [s.spatial for s in self.segments if s.spatial is not None]
-        whole = [s for s in moving if s.channels is None]
-        return not any(isinstance(p, maps.Displacement) for s in whole for p in s.parts)
+        return not any(isinstance(p, maps.Displacement) for s in self.path for p in s.parts)
 
     @property
     def smallest_jacobian(self) -> float:

@@ -89,7 +89,7 @@ class Range:
             drawn = v[0] + (1 - v[0]) * 2 * u if u < 0.5 else 1 + (v[1] - 1) * (2 * u - 1)
         else:
             drawn = v[0] + u * (v[1] - v[0])
-        return float(f"{drawn:.9g}")
+        return rounded(drawn)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -111,6 +111,11 @@ class Range:
         if self.kind == "fixed":
             return values[0]
         return f"{values[0]} to {values[1]}" if self.kind == "uniform" else f"{self.kind} {values}"
+
+
+def rounded(value: float) -> float:
+    """Nine significant digits of a drawn number: the same on every machine, and readable."""
+    return float(f"{value:.9g}")
 
 
 def parsed(given: Any) -> tuple[float, str]:
@@ -228,6 +233,9 @@ PositivePerAxis = Annotated[PerAxis, Spec(gt=0, per_axis=True)]
 Length = Annotated[Range, Spec(_LENGTHS, ge=0, what="voxels, or a length with unit")]
 LengthPerAxis = Annotated[
     PerAxis, Spec(_LENGTHS, per_axis=True, what="voxels, or a length with unit")
+]
+NonNegativeLengthPerAxis = Annotated[
+    PerAxis, Spec(_LENGTHS, ge=0, per_axis=True, what="voxels, or a length with unit")
 ]
 PositiveLengthPerAxis = Annotated[
     PerAxis, Spec(_LENGTHS, gt=0, per_axis=True, what="voxels, or a length with unit")

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug.errors import ConfigError
+from medsataug.maps import inside
 
 if TYPE_CHECKING:
     from medsataug.types import Array, Sample
@@ -198,24 +199,21 @@ def visible(sample: Sample) -> Visible:
     outline. What has no place is 0.
     """
     shape = np.array(sample.grid.shape, dtype=np.float64)
-    points = None if sample.points is None else _inside(sample.points, shape)
+    points = None if sample.points is None else inside(sample.points, sample.grid.shape)
     boxes = None
     if sample.boxes is not None:
         low, high = sample.boxes[:, 0], sample.boxes[:, 1]
         kept = np.diff(clipped(sample.boxes, sample.grid.shape), axis=1)[:, 0]
         # Where a box has no extent along an axis, it is there or it is not.
-        shares = ((low >= -0.5) & (low < shape - 0.5)).astype(np.float64)
-        np.divide(kept, high - low, out=shares, where=high > low)
-        boxes = np.asarray(shares.prod(axis=1))
+        parts = ((low >= -0.5) & (low < shape - 0.5)).astype(np.float64)
+        np.divide(kept, high - low, out=parts, where=high > low)
+        boxes = np.asarray(parts.prod(axis=1))
     polygons = None
     if sample.polygons is not None:
-        polygons = np.array([_share(p, shape) for p in sample.polygons], dtype=np.float64)
+        polygons = np.array(
+            [_share(p, sample.grid.shape) for p in sample.polygons], dtype=np.float64
+        )
     return Visible(points, boxes, polygons)
-
-
-def _inside(points: Points, shape: Points) -> NDArray[np.bool_]:
-    with np.errstate(invalid="ignore"):  # NaN lies nowhere
-        return np.asarray(((points >= -0.5) & (points < shape - 0.5)).all(axis=-1))
 
 
 def clipped(boxes: Points, shape: Sequence[int]) -> NDArray[np.float64]:
@@ -223,17 +221,17 @@ def clipped(boxes: Points, shape: Sequence[int]) -> NDArray[np.float64]:
     return np.clip(boxes, -0.5, np.array(shape, dtype=np.float64) - 0.5)
 
 
-def _share(polygon: Points, shape: Points) -> float:
+def _share(polygon: Points, shape: Sequence[int]) -> float:
     if not len(polygon) or not np.isfinite(polygon).all():
         return 0.0
-    if _inside(polygon, shape).all():
+    if inside(polygon, shape).all():
         return 1.0
     whole = _area(polygon) if len(shape) == 2 else 0.0
     if not whole:
-        return float(_inside(_along(polygon, STEP)[0], shape).mean())
+        return float(inside(_along(polygon, STEP)[0], shape).mean())
     ring = polygon
-    for axis, (limit, sign) in itertools.product((0, 1), ((-0.5, 1), (None, -1))):
-        ring = _cut(ring, axis, shape[axis] - 0.5 if limit is None else limit, sign)
+    for axis, size in enumerate(shape):
+        ring = _cut(_cut(ring, axis, -0.5, 1), axis, size - 0.5, -1)
     return min(_area(ring) / whole, 1.0)
 
 
@@ -268,9 +266,10 @@ def boxes_of(label: Array, values: Sequence[int]) -> NDArray[np.float64]:
     """(N, 2, D) boxes around the voxels of each of ``values``; NaN where a label has none."""
     out = np.full((len(values), 2, label.ndim), np.nan)
     for number, value in enumerate(values):
+        where = label == value
         for k in range(label.ndim):
             others = tuple(a for a in range(label.ndim) if a != k)
-            found = np.flatnonzero((label == value).any(axis=others))
+            found = np.flatnonzero(where.any(axis=others))
             if len(found):
                 out[number, :, k] = found[0] - 0.5, found[-1] + 0.5
     return out

@@ -226,7 +226,7 @@ class Sample:
         """Number of spatial axes, 2 or 3."""
         return self.grid.ndim
 
-    @cached_property
+    @property
     def key(self) -> str:
         """What random numbers are keyed by: the id, or a digest of the image's content.
 
@@ -234,8 +234,11 @@ class Sample:
         array only evenly spaced rows are read, so that it costs less than the augmentation;
         `digest` reads everything.
         """
-        if self.id:
-            return self.id
+        return self.id or self.content
+
+    @cached_property
+    def content(self) -> str:
+        """What `key` is of a sample without an id, whatever its id."""
         state = hashlib.blake2b(digest_size=8)
         part = self.image
         if is_lazy(part):

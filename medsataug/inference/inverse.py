@@ -111,12 +111,6 @@ def _check(plan: Plan, array: Array) -> None:
         raise ConfigError("back: the plan mixes in other samples, which nothing can undo")
 
 
-def _maps(plan: Plan) -> list[SpatialMap]:
-    """Return the maps of image and label; what moves single channels moves no label."""
-    found = [segment.spatial for segment in plan.segments]
-    return [s for s in found if s is not None and s.channels is None]
-
-
 def _swapped(plan: Plan) -> dict[int, int]:
     """Label before the plan of each label after it, where mirrors swap."""
     before: dict[int, int] = {}
@@ -132,7 +126,7 @@ def _swapped(plan: Plan) -> dict[int, int]:
 
 def _moved_back(plan: Plan, array: Probabilities) -> tuple[Probabilities, Mask | None]:
     """(K, …) values on the source grid, 0 where none is known, and where one is."""
-    path, shape = _maps(plan), plan.source.shape
+    path, shape = plan.path, plan.source.shape
     if not path:
         return array.copy(), None
     whole = reduce(maps.compose, path)
@@ -156,7 +150,7 @@ def _covered(path: Sequence[SpatialMap], shape: tuple[int, ...]) -> Mask | None:
     mask: Mask | None = None
     for spatial in path:
         to_frame = maps.inverse(spatial, shape).matrix @ to_frame
-        if _inside(maps.Affine(to_frame)(corners), spatial.out_shape).all():
+        if maps.inside(maps.Affine(to_frame)(corners), spatial.out_shape, _RIM).all():
             continue  # a frame is convex, and so is the source
         mask = np.ones(shape, bool) if mask is None else mask
         for k, size in enumerate(spatial.out_shape):
@@ -166,13 +160,6 @@ def _covered(path: Sequence[SpatialMap], shape: tuple[int, ...]) -> Mask | None:
                 at = at + to_frame[k, axis] * along
             mask &= (at >= -0.5 - _RIM) & (at < size - 0.5 + _RIM)
     return mask
-
-
-def _inside(points: NDArray[np.float64], shape: tuple[int, ...]) -> Mask:
-    """(P,) whether (P, N) positions lie in a frame; NaN does not."""
-    return np.asarray(
-        ((points >= -0.5 - _RIM) & (points < np.array(shape) - 0.5 + _RIM)).all(axis=1)
-    )
 
 
 def _at_positions(
@@ -185,7 +172,7 @@ def _at_positions(
         inside = np.ones(len(points), bool)
         for spatial in path:
             points = spatial.inverse_points(points)
-            inside &= _inside(points, spatial.out_shape)
+            inside &= maps.inside(points, spatial.out_shape, _RIM)
         known[part] = inside
         at, where = points[inside].T, part.start + np.flatnonzero(inside)
         for values, into in zip(array, flat, strict=True):

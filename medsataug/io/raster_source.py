@@ -195,7 +195,7 @@ class RasterSource:
         values = [dataset.nodatavals[b - 1] for b in self.bands]
         plain = all(f in (set(), {MaskFlags.nodata}) for f in masks)
         whole = all(v is None or float(v).is_integer() for v in values)
-        if self.dtype.kind not in "iu" or not plain or not whole:
+        if self.dtype.kind not in "iu" or not any(masks) or not plain or not whole:
             return None
         return tuple(int(v) if m else None for v, m in zip(values, masks, strict=True))
 
@@ -253,34 +253,38 @@ class RasterSource:
 
     def read_valid(self, window: Window) -> NDArray[np.bool_] | None:
         """(C or 1, h, w) True where there is data; None where all of it is."""
-        if not (self._masked or self.dtype.kind == "f" or self._alpha is not None):
-            return None
-        return self.read_both(window)[1]
+        needed = self._nodata is not None or self.dtype.kind == "f"
+        return self._valid(window, self.read(window) if needed else None)
 
     def read_both(self, window: Window) -> tuple[Array, NDArray[np.bool_] | None]:
         """Return `read` and `read_valid` of a window; what both need is decoded once."""
         values = self.read(window)
+        return values, self._valid(window, values)
+
+    def _valid(self, window: Window, values: Array | None) -> NDArray[np.bool_] | None:
+        """Return `read_valid`, of ``values`` where they say where data is."""
         part, size = self._window(window)
+        floats = self.dtype.kind == "f"
+        if 0 in size or not (self._masked or floats or self._alpha is not None):
+            return None
         valid: NDArray[np.bool_] = np.ones((1, *size), dtype=bool)
-        if 0 in size:
-            return values, None
+        if self._nodata is not None and values is not None:
+            valid = np.ones(values.shape, dtype=bool)
+            for nodata, plane, out in zip(self._nodata, values, valid, strict=True):
+                if nodata is not None:
+                    np.not_equal(plane, nodata, out=out)
         with self._dataset() as dataset:
-            if self._masked and self._nodata is not None:
-                valid = np.ones(values.shape, dtype=bool)
-                for nodata, plane, out in zip(self._nodata, values, valid, strict=True):
-                    if nodata is not None:
-                        np.not_equal(plane, nodata, out=out)
-            elif self._masked:
+            if self._masked and self._nodata is None:
                 # GDAL's own masks: its comparison of floats with nodata has a tolerance.
                 asked = list(self.bands[:1] if self._one_mask else self.bands)
                 valid = dataset.read_masks(asked, window=part) > 0
             if self._alpha is not None:
                 valid = valid & (dataset.read([self._alpha], window=part) > 0)
-        if self.dtype.kind == "f":
+        if floats and values is not None:
             valid = valid & ~np.isnan(values)
         if valid.all():
-            return values, None
-        return values, valid[:1] if (valid == valid[:1]).all() else valid
+            return None
+        return valid[:1] if (valid == valid[:1]).all() else valid
 
     @cached_property
     def digest(self) -> str:

@@ -1,16 +1,19 @@
-"""Matrices that rotate, scale, shear and shift what is seen, as pull-back maps about the centre."""
+"""Matrices that rotate, scale, shear, shift or only rearrange what is seen, as pull-back maps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medsataug.grid import Grid
 from medsataug.maps import Affine, SpatialMap, homogeneous
+
+if TYPE_CHECKING:
+    from medsataug.transforms.base import State
 
 Frame = Literal["physical", "index"]
 Linear = NDArray[np.float64]
@@ -58,3 +61,44 @@ def shown(grid: Grid, back: Linear, frame: Frame, shift_vox: Linear | None = Non
     if shift_vox is not None:
         offset -= back @ shift_vox
     return SpatialMap(grid.shape, (Affine(homogeneous(back, offset)),))
+
+
+def arranged(
+    shape: Sequence[int], order: Sequence[int], backwards: Sequence[int] = ()
+) -> SpatialMap:
+    """Map whose output axis k is input axis ``order[k]``, mirrored where k is in ``backwards``."""
+    n = len(shape)
+    linear, offset = np.zeros((n, n)), np.zeros(n)
+    for k, source in enumerate(order):
+        linear[source, k] = -1 if k in backwards else 1
+        offset[source] = shape[source] - 1 if k in backwards else 0
+    return SpatialMap(tuple(shape[k] for k in order), (Affine(homogeneous(linear, offset)),))
+
+
+#: Symmetries of the square: whether the plane's two axes trade places, and which is mirrored then.
+SQUARE: dict[str, tuple[bool, bool, bool]] = {
+    "e": (False, False, False), "r180": (False, True, True),
+    "h": (False, True, False), "v": (False, False, True),
+    "t": (True, False, False), "hvt": (True, True, True),
+    "r90": (True, True, False), "r270": (True, False, True),
+}  # fmt: skip
+
+
+def square(shape: Sequence[int], first: int, second: int, element: str) -> SpatialMap:
+    """Map of one of the `SQUARE` symmetries of the plane of two axes."""
+    crossed, *mirrored = SQUARE[element]
+    order = list(range(len(shape)))
+    if crossed:
+        order[first], order[second] = second, first
+    return arranged(shape, order, [k for k, m in zip((first, second), mirrored, strict=True) if m])
+
+
+def alike(state: State, a: int, b: int) -> bool:
+    """Whether two axes may trade places without deforming anatomy."""
+    size = state.grid.spacing
+    return state.geometry == "exact" or bool(np.isclose(size[a], size[b], rtol=1e-3))
+
+
+def is_thin(shape: Sequence[int]) -> bool:
+    """Whether nnU-Net treats a volume slice by slice ("dummy 2D"): longest side > 3 × first."""
+    return len(shape) == 3 and max(shape) > 3 * shape[0]

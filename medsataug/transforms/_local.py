@@ -12,7 +12,8 @@ from scipy.special import ndtr
 
 from medsataug.kernels.jit import inline
 from medsataug.ranges import Range, Spec
-from medsataug.transforms.base import Draws, Probability, State, ValueTransform
+from medsataug.transforms._channels import ChannelTransform
+from medsataug.transforms.base import Draws, State
 from medsataug.values import Number
 
 Share = Annotated[Range, Spec(gt=0, what="part of the frame's side")]
@@ -21,7 +22,7 @@ Place = Annotated[Range, Spec(what="part of the frame's side")]
 WINDOW = 11
 
 
-class LocalTransform(ValueTransform):
+class LocalTransform(ChannelTransform):
     """Base of transforms whose strength is a Gaussian of the position.
 
     The window is 1 where the Gaussian is greatest in the frame and 0 where it is least.
@@ -33,13 +34,10 @@ class LocalTransform(ValueTransform):
     centre : range
         Along each axis, drawn for each, as part of the frame's side; below 0 and above 1 it lies
         outside, and the image is shaded from there.
-    channel_p : float
-        Probability of each channel to be changed, once the transform is applied (`p`).
     """
 
     width: Share = Range("log_uniform", (1 / 6, 1.0))
     centre: Place = Range.of((-0.5, 1.5))
-    channel_p: Probability = 1.0
 
     def each(
         self,
@@ -48,13 +46,9 @@ class LocalTransform(ValueTransform):
         draw: Callable[[], Callable[[int], tuple[Number, ...] | None]],
     ) -> list[tuple[Number, ...] | None]:
         """Parameters of each channel that is hit: a window, then what is drawn."""
-        picked = self.picked(state)
-        hit = [c for c in picked if self.channel_p == 1 or draws.uniform() < self.channel_p]
-        if self.channel_p < 1:
-            draws.note("channels", ", ".join(state.channels[c].name for c in hit) or "none")
         out: list[tuple[Number, ...] | None] = [None] * len(state.channels)
         drawn: tuple[tuple[float, ...], Callable[[int], tuple[Number, ...] | None]] | None = None
-        for c in hit:
+        for c in self.hit(draws, state):
             if drawn is None or self.per_channel:
                 drawn = self._window(draws, state), draw()
             more = drawn[1](c)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medsataug.draws import Draws, stream_key
 from medsataug.errors import ConfigError
+from medsataug.ranges import rounded
 from medsataug.transforms.base import Named, State, Step, Transform
 from medsataug.types import Array
 from medsataug.values import Mix
@@ -56,7 +57,7 @@ def beta(draws: Draws, name: str, alpha: float) -> float:
     """Draw from Beta(α, α) by its quantile function, to nine digits as a `Range` does."""
     from scipy import special  # slow to import, and needed where samples are mixed alone
 
-    value = float(f"{special.betaincinv(alpha, alpha, draws.uniform()):.9g}")
+    value = rounded(special.betaincinv(alpha, alpha, draws.uniform()))
     draws.note(name, value)
     return value
 

@@ -9,24 +9,18 @@ from numpy.typing import NDArray
 
 from medsataug.draws import Draws
 from medsataug.ranges import PerAxis, Range
-from medsataug.transforms.base import Probability, State, Step, ValueTransform
+from medsataug.transforms._channels import ChannelTransform
+from medsataug.transforms.base import State, Step
 from medsataug.values import Number, Stencil
 
 
-class NeighbourTransform(ValueTransform):
+class NeighbourTransform(ChannelTransform):
     """Base of transforms that make a voxel of its neighbours.
 
     Beyond the border the image goes on as its mirror image (half-sample symmetric). Voxels
     without data stay as they are, and count nowhere. Statistics of the case know nothing of what
     neighbours do: after such a step take ``scope: output``.
-
-    Parameters
-    ----------
-    channel_p : float
-        Probability of each channel to be changed, once the transform is applied (`p`).
     """
-
-    channel_p: Probability = 1.0
 
     def stencil(
         self,
@@ -40,9 +34,7 @@ class NeighbourTransform(ValueTransform):
 
         ``draw`` gives a channel's parameters, or None; ``reach`` how far they reach along z, y, x.
         """
-        hit = [c for c in self.picked(state) if self._has_luck(draws)]
-        if self.channel_p < 1:
-            draws.note("channels", ", ".join(state.channels[c].name for c in hit) or "none")
+        hit = self.hit(draws, state)
         params: list[tuple[Number, ...] | None] = [None] * len(state.channels)
         for number, c in enumerate(hit):
             params[c] = draw() if self.per_channel or not number else params[hit[0]]
@@ -51,9 +43,6 @@ class NeighbourTransform(ValueTransform):
             return ()
         halo = tuple(max(along) for along in zip(*halos, strict=True))
         return (Stencil(kernel, tuple(params), halo, self.where),)
-
-    def _has_luck(self, draws: Draws) -> bool:
-        return self.channel_p == 1 or draws.uniform() < self.channel_p
 
 
 def for_axes(given: PerAxis, isotropic: bool, draws: Draws) -> PerAxis:

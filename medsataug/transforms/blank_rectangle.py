@@ -8,13 +8,14 @@ import numpy as np
 
 from medsataug.kernels.jit import kernel as compiled
 from medsataug.ranges import Range, Spec
-from medsataug.transforms.base import Cases, Draws, Probability, State, Step, ValueTransform
+from medsataug.transforms._channels import ChannelTransform
+from medsataug.transforms.base import Cases, Draws, State, Step
 from medsataug.values import Whole
 
 Side = Annotated[Range, Spec(gt=0, le=1, what="part of the frame's side")]
 
 
-class BlankRectangle(ValueTransform):
+class BlankRectangle(ChannelTransform):
     """Blank some boxes: each takes the mean of what it covers. Labels stay.
 
     Parameters
@@ -23,8 +24,6 @@ class BlankRectangle(ValueTransform):
         How many boxes; of a pair, any number from the first to the second.
     size : range
         Part of the frame's side along each axis, drawn for each.
-    channel_p : float
-        Probability of each channel to be changed, once the transform is applied (`p`).
 
     Source: DeVries and Taylor, "Cutout", arXiv:1708.04552 (2017), section 3.2; boxes of their own
     mean as in nnU-Net 2, trainer "DA5", and batchgeneratorsv2 0.3.6, ``BlankRectangleTransform``.
@@ -34,16 +33,12 @@ class BlankRectangle(ValueTransform):
 
     count: int | tuple[int, int] = (1, 4)
     size: Side = Range.of((0.1, 1 / 3))
-    channel_p: Probability = 1.0
 
     def sample(self, draws: Draws, state: State) -> tuple[Step, ...]:
         """Draw which channels, then boxes."""
-        hit = [
-            c for c in self.picked(state) if self.channel_p == 1 or draws.uniform() < self.channel_p
-        ]
         params: list[tuple[float, ...] | None] = [None] * len(state.channels)
         boxes: tuple[float, ...] | None = None
-        for c in hit:
+        for c in self.hit(draws, state):
             if boxes is None or self.per_channel:
                 boxes = self._boxes(draws, state)
             params[c] = boxes or None

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medsataug.ranges import rounded
 from medsataug.transforms._mixing import (
     MixingTransform,
     are_named,
@@ -41,7 +42,7 @@ class CarveMix(MixingTransform):
     def sample(self, draws: Draws, state: State) -> tuple[Step, ...]:
         """Draw λ in depths, and a partner."""
         u = 2 * draws.uniform() - 1
-        part = float(f"{u / 2 if u < 0 else u:.9g}")
+        part = rounded(u / 2 if u < 0 else u)
         draws.note("lambda", f"{part:.3g} of the depth")
         size = state.grid.spacing_m
         spacing = np.ones(state.ndim) if size is None else size / size.min()

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medsataug.errors import ConfigError
 from medsataug.maps import Affine, SpatialMap
-from medsataug.ranges import METRES, PerAxis, Range, Spec
+from medsataug.ranges import NonNegativeLengthPerAxis, Range
 from medsataug.transforms.base import Cases, Draws, State, Step, Transform
 from medsataug.transforms.crop import window
 
-Margin = Annotated[
-    PerAxis, Spec(tuple(METRES), ge=0, per_axis=True, what="voxels, or a length with unit")
-]
 _NEAR = 1e-6
 
 
@@ -52,7 +49,7 @@ class CropForeground(Transform):
     by: Literal["label", "image"] = "label"
     classes: tuple[int, ...] | None = None
     layer: int | None = None
-    margin: Margin = Range.of(0)
+    margin: NonNegativeLengthPerAxis = Range.of(0)
     empty: Literal["refuse", "keep"] = "refuse"
 
     def sample(self, draws: Draws, state: State) -> tuple[Step, ...]:

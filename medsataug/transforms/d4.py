@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from medsataug.errors import ConfigError, GeometryError
+from medsataug.transforms._linear import SQUARE, alike, square
 from medsataug.transforms.base import Cases, Draws, State, Step, Transform
-from medsataug.transforms.transpose import arranged
 
 Element = Literal["e", "r90", "r180", "r270", "h", "v", "t", "hvt"]
-#: Whether the axes of the plane (first, second) trade places, and which is mirrored then.
-_MOVES: dict[str, tuple[bool, bool, bool]] = {
-    "e": (False, False, False), "r180": (False, True, True),
-    "h": (False, True, False), "v": (False, False, True),
-    "t": (True, False, False), "hvt": (True, True, True),
-    "r90": (True, True, False), "r270": (True, False, True),
-}  # fmt: skip
 
 
 class D4(Transform):
@@ -48,11 +39,11 @@ class D4(Transform):
     def sample(self, draws: Draws, state: State) -> tuple[Step, ...]:
         """Draw a symmetry."""
         if not self.elements:
-            raise ConfigError(f"D4.elements: an empty list; allowed: some of {', '.join(_MOVES)}")
+            raise ConfigError(f"D4.elements: an empty list; allowed: some of {', '.join(SQUARE)}")
         a, b = (state.grid.axis(axis) for axis in self.plane)
         size, known = state.grid.spacing, dict.fromkeys(self.elements)
-        crossed = [e for e in known if _MOVES[e][0]]
-        if crossed and state.geometry == "moved" and not np.isclose(size[a], size[b], rtol=1e-3):
+        crossed = [e for e in known if SQUARE[e][0]]
+        if crossed and not alike(state, a, b):
             raise GeometryError(
                 f"D4: voxels measure {size[a]:.4g} by {size[b]:.4g} in the plane {self.plane}, so "
                 f"that {', '.join(crossed)} would deform anatomy; use elements=['e', 'r180', 'h', "
@@ -60,11 +51,4 @@ class D4(Transform):
             )
         element = self.elements[draws.below(len(self.elements))]
         draws.note("element", element)
-        if element == "e":
-            return ()
-        exchanged, first, second = _MOVES[element]
-        order = list(range(state.ndim))
-        if exchanged:
-            order[a], order[b] = b, a
-        backwards = [axis for axis, mirrored in ((a, first), (b, second)) if mirrored]
-        return (arranged(state.grid.shape, order, backwards),)
+        return () if element == "e" else (square(state.grid.shape, a, b, element),)

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import field_validator
 
 from medsataug.errors import ConfigError, GeometryError
-from medsataug.maps import Affine, SpatialMap, homogeneous
+from medsataug.transforms._linear import arranged
 from medsataug.transforms.base import Cases, Draws, Probability, State, Step, Transform
 from medsataug.types import Array
 from medsataug.values import LabelStep
@@ -62,12 +62,7 @@ class Flip(Transform):
         draws.note("axes", ", ".join(map(str, chosen)) or "none")
         if not flipped:
             return ()
-        shape = np.asarray(state.grid.shape)
-        signs, offset = np.ones(state.ndim), np.zeros(state.ndim)
-        signs[flipped], offset[flipped] = -1, shape[flipped] - 1
-        steps: list[Step] = [
-            SpatialMap(state.grid.shape, (Affine(homogeneous(np.diag(signs), offset)),))
-        ]
+        steps: list[Step] = [arranged(state.grid.shape, range(state.ndim), flipped)]
         sides = {"x", "left-right", "horizontal", -1, state.ndim - 1}
         letters = state.grid.orientation
         if letters:  # where it is known, only true left-right counts; a sagittal slice has none

@@ -15,7 +15,7 @@ from medsataug.kernels.jit import kernel as compiled
 from medsataug.kernels.pointwise import scale_shift as kernel
 from medsataug.kernels.power import exp2
 from medsataug.kernels.vectors import wide_vectors
-from medsataug.ranges import Amount, NonNegative, Positive, Range
+from medsataug.ranges import Amount, NonNegative, Positive, Range, rounded
 from medsataug.transforms.base import Cases, Draws, State, Step, ValueTransform, amount
 from medsataug.values import Number
 
@@ -96,7 +96,7 @@ def _basis(ndim: int) -> NDArray[np.float64]:
 
 def _scaled(drawn: NDArray[np.float64], ndim: int, peak: float) -> tuple[Number, ...]:
     greatest = float(np.abs(_basis(ndim) @ drawn).max())
-    return tuple(float(f"{c:.9g}") for c in (drawn * (peak / greatest)).tolist())
+    return tuple(rounded(c) for c in (drawn * (peak / greatest)).tolist())
 
 
 @compiled

@@ -9,9 +9,9 @@ import numpy as np
 
 from medsataug.kernels.lowres import coarsen as kernel
 from medsataug.ranges import PerAxis, Range, Spec
+from medsataug.transforms._linear import is_thin
 from medsataug.transforms._neighbours import NeighbourTransform, for_axes, zyx
 from medsataug.transforms.base import Cases, Draws, State, Step, drawn_per_axis
-from medsataug.transforms.nnunet_spatial import is_thin
 
 __all__ = ["LowResolution", "kernel"]
 

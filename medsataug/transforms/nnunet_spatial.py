@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from medsataug.maps import Affine, Displacement, Part, SpatialMap, basis_matrix
 from medsataug.ranges import DegreesPerAxis, PerAxis, PositivePerAxis, Range, Spec
 from medsataug.transforms._lattice import displacement, layout, peak
-from medsataug.transforms._linear import rotation, shown
+from medsataug.transforms._linear import is_thin, rotation, shown
 from medsataug.transforms.base import (
     Cases,
     Draws,
@@ -28,11 +28,6 @@ Bend = Annotated[Range, Spec(("%",), ge=0, what="voxels, or '%' of the smoothing
 
 #: Smoothing, in voxels, below which a field is no deformation any more but jitter.
 FINEST = 4.0
-
-
-def is_thin(shape: tuple[int, ...]) -> bool:
-    """Whether nnU-Net treats a volume slice by slice ("dummy 2D"): longest side > 3 × first."""
-    return len(shape) == 3 and max(shape) > 3 * shape[0]
 
 
 class NnunetSpatial(Transform):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medsataug.errors import ConfigError
 from medsataug.maps import Affine, SpatialMap, homogeneous
-from medsataug.ranges import Range, Spec
+from medsataug.ranges import Range, Spec, rounded
 from medsataug.transforms.base import Cases, Draws, State, Step, Transform
 
 Share = Annotated[Range, Spec(ge=0, le=0.24, what="share of a side")]
@@ -45,7 +45,7 @@ class Perspective(Transform):
                 "Perspective: it is for 2D images, and this is a volume; use Affine or Elastic"
             )
         reach = draws.draw("corners", self.corners)
-        away = [[float(f"{reach * (2 * draws.uniform() - 1):.9g}") for _ in "yx"] for _ in _CORNERS]
+        away = [[rounded(reach * (2 * draws.uniform() - 1)) for _ in "yx"] for _ in _CORNERS]
         if reach == 0:
             return ()
         seen = [(y + dy, x + dx) for (y, x), (dy, dx) in zip(_CORNERS, away, strict=True)]

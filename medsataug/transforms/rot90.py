@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from medsataug.errors import ConfigError, GeometryError
-from medsataug.maps import Affine, SpatialMap, homogeneous
+from medsataug.transforms._linear import alike, square
 from medsataug.transforms.base import Cases, Draws, State, Step, Transform
 
 
@@ -42,21 +40,10 @@ class Rot90(Transform):
             return ()
         a, b = (state.grid.axis(axis) for axis in self.plane)
         size = state.grid.spacing
-        if turns % 2 and state.geometry == "moved" and not np.isclose(size[a], size[b], rtol=1e-3):
+        if turns % 2 and not alike(state, a, b):
             raise GeometryError(
                 f"Rot90: voxels measure {size[a]:.4g} by {size[b]:.4g} in the plane {self.plane}, "
                 "so that a quarter turn would deform anatomy; use turns=[0, 2], another plane, "
                 "Rotate, or geometry='exact'"
             )
-        shape, matrix = state.grid.shape, np.eye(state.ndim + 1)
-        for _ in range(turns):
-            # The new first axis runs along the old second backwards: dst (a, b) ← src (b, −a).
-            quarter, offset = np.eye(state.ndim), np.zeros(state.ndim)
-            quarter[a, a] = quarter[b, b] = 0
-            quarter[a, b], quarter[b, a] = 1, -1
-            offset[b] = shape[b] - 1
-            matrix = matrix @ homogeneous(quarter, offset)
-            turned = list(shape)
-            turned[a], turned[b] = shape[b], shape[a]
-            shape = tuple(turned)
-        return (SpatialMap(shape, (Affine(matrix),)),)
+        return (square(state.grid.shape, a, b, ("r90", "r180", "r270")[turns - 1]),)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pydantic import model_validator
 
 from medsataug.errors import ConfigError, MedSatAugError
-from medsataug.ranges import parsed, written
+from medsataug.ranges import parsed, rounded, written
 from medsataug.transforms.base import Cases, Draws, State, Step, Transform
 from medsataug.transforms.one_of import Children, apply_children
 
@@ -159,5 +159,5 @@ def _between(a: Any, b: Any, part: float, place: str) -> Any:
         except ValueError as error:
             raise ConfigError(f"{place}: {error}; with 'step' values may be words") from None
         if unit == other or not u or not v:
-            return written(float(f"{u + (v - u) * part:.9g}"), unit or other)
+            return written(rounded(u + (v - u) * part), unit or other)
     raise ConfigError(f"{place}: {a!r} and {b!r} are not of one form and unit")

@@ -11,13 +11,9 @@ from scipy.linalg import solve_banded
 
 from medsataug.errors import ConfigError
 from medsataug.maps import SpatialMap
-from medsataug.ranges import METRES, PerAxis, Range, Spec
+from medsataug.ranges import NonNegativeLengthPerAxis, Range
 from medsataug.transforms._lattice import displacement
 from medsataug.transforms.base import Cases, Draws, Probability, State, Step, Transform
-
-Shift = Annotated[
-    PerAxis, Spec(tuple(METRES), ge=0, per_axis=True, what="voxels, or a length with unit")
-]
 
 
 class SliceMotion(Transform):
@@ -49,7 +45,7 @@ class SliceMotion(Transform):
 
     cases: ClassVar[Cases] = Cases(zero={"shift": 0}, full={"shift": (2, 2.5)}, ndims=(3,))
 
-    shift: Shift = Range.of((0, 2))
+    shift: NonNegativeLengthPerAxis = Range.of((0, 2))
     passes: Annotated[int, Field(ge=1)] | None = None
     share: Probability = 1.0
     axis: Literal["z", "y", "x"] = "z"

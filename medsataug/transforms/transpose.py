@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-
 from medsataug.errors import GeometryError
-from medsataug.maps import Affine, SpatialMap, homogeneous
+from medsataug.transforms._linear import alike, arranged
 from medsataug.transforms.base import Cases, Draws, State, Step, Transform
 
 
@@ -62,18 +59,5 @@ class Transpose(Transform):
 
     def _fits(self, state: State, k: int, other: int) -> bool:
         """Whether two axes may trade places."""
-        shape, size = state.grid.shape, state.grid.spacing
-        same = state.geometry == "exact" or bool(np.isclose(size[k], size[other], rtol=1e-3))
-        return same and (self.unequal or shape[k] == shape[other])
-
-
-def arranged(
-    shape: Sequence[int], order: Sequence[int], backwards: Sequence[int] = ()
-) -> SpatialMap:
-    """Map whose output axis k is input axis ``order[k]``, mirrored where k is in ``backwards``."""
-    n = len(shape)
-    linear, offset = np.zeros((n, n)), np.zeros(n)
-    for k, source in enumerate(order):
-        linear[source, k] = -1 if k in backwards else 1
-        offset[source] = shape[source] - 1 if k in backwards else 0
-    return SpatialMap(tuple(shape[k] for k in order), (Affine(homogeneous(linear, offset)),))
+        shape = state.grid.shape
+        return alike(state, k, other) and (self.unequal or shape[k] == shape[other])

@@ -38,16 +38,10 @@ def theirs(work: workloads.Workload) -> Call:
     """nnU-Net's chain in batchgeneratorsv2, from the whole case, with its defaults."""
     import torch
     from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
-    from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
     from batchgeneratorsv2.transforms.utils.random import RandomTransform
 
-    turn = (-np.pi / 6, np.pi / 6)
-    spatial = SpatialTransform(
-        PATCH, 0, False, p_elastic_deform=0, p_rotation=0.2, rotation=turn, p_scaling=0.2,
-        scaling=(0.7, 1.4), p_synchronize_scaling_across_axes=1,
-    )  # fmt: skip
     steps = [
-        spatial,
+        spatial(0.2),
         *(RandomTransform(made, apply_probability=p) for p, made in intensity().values()),
         MirrorTransform((0, 1, 2)),
     ]
@@ -67,6 +61,16 @@ def theirs(work: workloads.Workload) -> Call:
         return data
 
     return call
+
+
+def spatial(p: float) -> Any:
+    """nnU-Net's turn and scaling in batchgeneratorsv2, each with chance ``p``."""
+    from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+
+    return SpatialTransform(
+        PATCH, 0, False, p_elastic_deform=0, p_rotation=p, rotation=(-np.pi / 6, np.pi / 6),
+        p_scaling=p, scaling=(0.7, 1.4), p_synchronize_scaling_across_axes=1,
+    )  # fmt: skip
 
 
 def intensity() -> dict[str, tuple[float, Any]]:
@@ -136,38 +140,26 @@ def single_steps() -> dict[str, tuple[Call, Call]]:
         made[name] = (lambda: pipeline(sample, seed=1, index=next(index))), other
 
     from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
-    from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 
-    turn = (-np.pi / 6, np.pi / 6)
-    spatial = SpatialTransform(
-        PATCH, 0, False, p_elastic_deform=0, p_rotation=1, rotation=turn, p_scaling=1,
-        scaling=(0.7, 1.4), p_synchronize_scaling_across_axes=1,
-    )  # fmt: skip
-    pair("nnunet_spatial", [msa.NnunetSpatial(rotation_p=1, scaling_p=1)], spatial)
+    pair("nnunet_spatial", [msa.NnunetSpatial(rotation_p=1, scaling_p=1)], spatial(1))
     pair("flip", [msa.Flip(axes=["z", "y", "x"])], MirrorTransform((0, 1, 2)))
-    steps = {t.name(): t for t in _value_steps()}
+    steps = _value_steps()
     for name, (_, step) in intensity().items():
-        pair(name, [steps[name].transform], step)
+        pair(name, [steps[name]], step)
     return made
 
 
-def _value_steps() -> Iterator[Any]:
+def _value_steps() -> dict[str, Any]:
     """Value steps of the recipe, always applied."""
-    from dataclasses import dataclass
-
     import medsataug as msa
     from medsataug import transforms
 
-    @dataclass
-    class Named:
-        transform: Any
-
-        def name(self) -> str:
-            own = transforms.recipe_name(type(self.transform).__name__)
-            return own + (", inverted" if getattr(self.transform, "invert", False) else "")
-
+    made = {}
     for transform in msa.Pipeline.load("nnunet").transforms:
-        yield Named(transform.model_copy(update={"p": 1.0}))
+        name = transforms.recipe_name(type(transform).__name__)
+        name += ", inverted" if getattr(transform, "invert", False) else ""
+        made[name] = transform.model_copy(update={"p": 1.0})
+    return made
 
 
 def albumentations(work: workloads.Workload) -> Call:
