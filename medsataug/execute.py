@@ -15,7 +15,7 @@ from medsataug.followed import CaseStatistics
 from medsataug.io.encode import nodata_for, nudge, to_dtype
 from medsataug.kernels.pointwise import has_nan, round_to
 from medsataug.maps import Affine, SpatialMap, fold, homogeneous, input_box
-from medsataug.mixing import one_hot, partner_of
+from medsataug.mixing import as_layered, one_hot, partner_of
 from medsataug.plan import Plan, Segment
 from medsataug.resample import resample_image
 from medsataug.roles import AIR_HU, ignored, image_fills, is_raster, label_fill
@@ -78,10 +78,7 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
     clock.turn("finish")
     if work.label is labels and labels is not None:
         work.label = labels.copy()
-    new_label = work.label
-    if new_label is not None:
-        new_label = new_label.reshape(*label.shape[: label.ndim - image.ndim + 1],  # type: ignore[union-attr]
-                                      *new_label.shape[1:])  # fmt: skip
+    new_label = as_layered(work.label, label)
     if image_now is image:
         image_now = image.copy()
     # What nothing changed is copied: a result never shares memory with its input.
@@ -365,8 +362,8 @@ def _finished(
         return image, None
     nodata = nodata_for(image.dtype, sample.meta.get("nodata"))
     gap: Any = np.nan
-    if original is not None and original.shape == image.shape and image.dtype == stored:
-        gap = original
+    if original is not None and image.dtype == stored and len(original) <= len(image):
+        gap = original  # channels that were added have no gaps
     elif plan.changes_unit:
         # A stored value would be any number in the new unit; NaN says the same in every unit.
         gap = np.nan if stored.kind == "f" and sample.meta.get("nodata") is None else 0
@@ -382,7 +379,9 @@ def _finished(
 
 
 def _fill_gaps(image: Array, invalid: NDArray[np.bool_], gap: Any) -> None:
-    """Set what has no data to a number, or to what an array of the image's shape holds there."""
+    """Set what has no data to a number, or to what an array of as many or fewer channels holds."""
+    if isinstance(gap, np.ndarray):
+        image, invalid = image[: len(gap)], invalid[: len(gap)]
     if len(invalid) == 1:  # far faster than all channels voxel by voxel: gaps are few
         where: Any = (slice(None), *np.nonzero(invalid[0]))
         image[where] = gap[where] if isinstance(gap, np.ndarray) else gap

@@ -177,6 +177,12 @@ class Facts:
         """Channels, and where, whose distribution is known already."""
         return tuple(self._distributions)
 
+    @property
+    def layers(self) -> int:
+        """Layers of the label; none without it."""
+        label, shape = self._sample.label, self._sample.grid.shape
+        return 0 if label is None else math.prod(label.shape) // math.prod(shape)
+
     @cached_property
     def classes(self) -> dict[int, int]:
         """Voxels of each label value present; empty without a label."""

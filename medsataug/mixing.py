@@ -19,11 +19,21 @@ Soft = NDArray[np.float32]
 
 
 def changed_label(image: NDArray[np.float32], label: Array | None, step: LabelStep) -> Array | None:
-    """(L, …) label as the step's function makes it, of the same dtype."""
+    """(L, …) label as the step's function makes it, of the same dtype; none without a layer."""
     if label is None:
         return None
     new = transforms.function(step.function)(label, image, step.params, step.key)
-    return np.ascontiguousarray(new, dtype=label.dtype)
+    return np.ascontiguousarray(new, dtype=label.dtype) if len(new) else None
+
+
+def as_layered(label: Array | None, given: Array | None) -> Array | None:
+    """(L, …) label with the axes it was given with; what is left alone of several has none."""
+    if label is None or given is None:
+        return None
+    layers = given.shape[: given.ndim - label.ndim + 1]
+    if len(label) != math.prod(layers):
+        layers = (len(label),) if len(label) > 1 else ()
+    return label.reshape(*layers, *label.shape[1:])
 
 
 def partner_of(

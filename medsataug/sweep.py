@@ -280,17 +280,29 @@ def _after(
 
 
 def _mix(work: Work, step: ChannelAffine) -> None:
-    shape = work.image.shape
-    out = np.empty((len(step.matrix), *shape[1:]), np.float32)
-    mix_channels(
-        np.ascontiguousarray(work.image.reshape(shape[0], -1)),
-        np.ascontiguousarray(step.matrix, dtype=np.float64),
-        np.ascontiguousarray(step.bias, dtype=np.float64),
-        out.reshape(len(out), -1),
-    )
-    fills = (step.matrix @ work.fills + step.bias).astype(np.float32)
-    work.image, work.fills = out, fills
+    """Make channels of all channels; one that only keeps another, or is constant, costs a copy."""
+    shape, matrix = work.image.shape, np.ascontiguousarray(step.matrix, dtype=np.float64)
+    bias, out = np.asarray(step.bias, np.float64), np.empty((len(matrix), *shape[1:]), np.float32)
+    x, made = work.image.reshape(shape[0], -1), out.reshape(len(out), -1)
+    plain = np.array([not row.any() or _keeps(row, b) for row, b in zip(matrix, bias, strict=True)])
+
+    def one(a: int) -> None:
+        made[a] = x[matrix[a].argmax()] if matrix[a].any() else bias[a]
+
+    threads.run(one, np.flatnonzero(plain).tolist())
+    if not plain.all():
+        mixed = made if not plain.any() else np.empty((np.sum(~plain), x.shape[1]), np.float32)
+        mix_channels(np.ascontiguousarray(x), matrix[~plain], bias[~plain], mixed)
+        if mixed is not made:
+            made[~plain] = mixed
+    fills = [row[row != 0] @ work.fills[row != 0] for row in matrix]  # no NaN that has no weight
+    work.image, work.fills = out, (np.array(fills) + bias).astype(np.float32)
     work.statistics.lose()
+
+
+def _keeps(row: NDArray[np.float64], bias: float) -> bool:
+    """Whether a row of a matrix is one channel as it is."""
+    return bias == 0 and np.count_nonzero(row) == 1 and row.max() == 1
 
 
 def _boxes(volume: tuple[int, ...]) -> list[Box]:

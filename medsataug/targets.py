@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug.errors import ConfigError
-from medsataug.types import Array
+from medsataug.types import Array, Sample
 
 #: A number for all axes, or one for each.
 Scale = float | Sequence[float]
@@ -38,12 +38,15 @@ def regions(label: Array, listed: Sequence[int | Sequence[int]]) -> NDArray[np.u
     return out
 
 
-def deep_supervision(label: Array, scales: Sequence[Scale], ndim: int | None = None) -> list[Array]:
+def deep_supervision(
+    label: Array | Sample, scales: Sequence[Scale], ndim: int | None = None
+) -> list[Array]:
     """Return a label at several resolutions, for a loss at several depths of a network.
 
     Parameters
     ----------
-    label : (…, [Z,] Y, X) array
+    label : (…, [Z,] Y, X) array, or Sample
+        Class numbers, regions or class probabilities; of a sample its label.
     scales : sequence of numbers, or of one number for each axis
         Part of the voxels, such as ``[1, 0.5, 0.25]`` or ``[[1, 1, 1], [1, 0.5, 0.5]]``.
     ndim : int, optional
@@ -57,6 +60,10 @@ def deep_supervision(label: Array, scales: Sequence[Scale], ndim: int | None = N
     Source: Isensee et al., "nnU-Net", Nature Methods 18 (2021), methods (deep supervision);
     nearest by centres, as PyTorch's ``nearest-exact``.
     """
+    if isinstance(label, Sample):
+        if label.label is None:
+            raise ConfigError("deep_supervision: the sample has no label")
+        label, ndim = np.asarray(label.label), label.ndim
     named = [len(s) for s in scales if not isinstance(s, (int, float))]
     n = ndim or (named[0] if named else label.ndim)
     if any(k != n for k in named) or n > label.ndim:

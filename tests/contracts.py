@@ -240,7 +240,7 @@ def check_nodata(kind: Kind, ndim: int) -> None:
                 out = plan(sample)
                 results.append(out)
                 if not moves(plan) and not kind.changes_unit:
-                    np.testing.assert_array_equal(out.image[~everywhere], values[~everywhere])
+                    np.testing.assert_array_equal(out.image[:3][~everywhere], values[~everywhere])
             for out in results[1:]:
                 assert (out.valid is None) == (results[0].valid is None)
                 if out.valid is None:

@@ -10,8 +10,10 @@ from numba import config
 
 import medsataug as msa
 from medsataug import execute, sweep
+from medsataug.followed import CaseStatistics
 from medsataug.kernels.pointwise import limit, scale_shift, stretch
 from medsataug.sweep import Pass, Work
+from medsataug.values import ChannelAffine
 from tests import phantoms
 
 AFFINES = [np.array([1.3, -4.0]), np.array([-0.7, 11.0])]
@@ -116,3 +118,19 @@ def test_a_chain_is_its_steps_one_by_one():
     for transform in chain:
         one = msa.Pipeline([transform])(one, seed=4)
     np.testing.assert_allclose(out.image, one.image, rtol=1e-5, atol=1e-3)
+
+
+def test_channels_that_are_only_kept_or_constant_are_the_same_as_mixed():
+    """Copies stand in for the matrix where they can, and no NaN comes from what has no weight."""
+    image = np.random.default_rng(0).normal(size=(3, 5, 70)).astype(np.float32)
+    image[1, 2, 3:9] = np.nan
+    matrix = np.array([[1, 0, 0], [0, 0, 2], [0, 0, 0], [0.5, -1, 0], [0, 0, 1], [0, 1, 0]])
+    bias = np.array([0, 0, 7, 0, 1, 0])
+    work = Work(image, None, np.array([1, np.nan, 3], np.float32), None, None)
+    work.statistics = CaseStatistics(None)
+    sweep.sweep(work, [ChannelAffine(matrix, bias, tuple("abcdef"))])
+    for a, row in enumerate(matrix):
+        used = np.flatnonzero(row)
+        want = bias[a] + sum((row[c] * image[c].astype(float) for c in used), np.zeros((5, 70)))
+        np.testing.assert_array_equal(work.image[a], want.astype(np.float32))
+    np.testing.assert_array_equal(work.fills, np.float32([1, 6, 7, np.nan, 4, np.nan]))

@@ -70,6 +70,16 @@ def test_peers():
     np.testing.assert_array_equal(got, want._apply_to_segmentation(given).numpy())
 
 
+def test_of_a_sample():
+    layers = label((2, 6, 12, 10))
+    sample = msa.Sample(image=np.zeros((1, 6, 12, 10), np.float32), label=layers, axes="CZYX")
+    whole, half = targets.deep_supervision(sample, [1, 0.5])
+    np.testing.assert_array_equal(whole, layers)
+    np.testing.assert_array_equal(half, layers[:, 1::2, 1::2, 1::2])
+    with pytest.raises(ConfigError, match="no label"):
+        targets.deep_supervision(sample.replace(label=None), [1])
+
+
 @pytest.mark.parametrize("scales", [[2], [0.01], [[0.5, 0.5], 1, [1, 1, 1]], [[1, 1, 1, 1]]])
 def test_mistakes_are_named(scales):
     with pytest.raises(ConfigError, match="deep_supervision"):
@@ -91,5 +101,11 @@ def test_data_set():
     item = data[0]["label"]
     assert [tuple(part.shape) for part in item] == [(2, 8, 12, 10), (2, 4, 6, 5)]
     assert torch.equal(item[0][1], (plain == 3).long())
+    soft = np.stack([case.label == k for k in range(4)]).astype(np.float32)
+    parts = Dataset([case.replace(soft=soft)], deep_supervision=[1, 0.5])[0]
+    assert [tuple(part.shape) for part in parts["soft"]] == [(4, 8, 12, 10), (4, 4, 6, 5)]
+    assert all(
+        torch.equal(a.argmax(0), b) for a, b in zip(parts["soft"], parts["label"], strict=True)
+    )
     (batch,) = DataLoader(data, batch_size=1)
     assert [tuple(part.shape) for part in batch["label"]] == [(1, 2, 8, 12, 10), (1, 2, 4, 6, 5)]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from medsataug.draws import Draws
 from medsataug.ranges import PerAxis, Range
 from medsataug.transforms._channels import ChannelTransform
-from medsataug.transforms.base import State, Step
+from medsataug.transforms.base import State
 from medsataug.values import Number, Stencil
 
 
@@ -29,7 +29,7 @@ class NeighbourTransform(ChannelTransform):
         state: State,
         draw: Callable[[], tuple[Number, ...] | None],
         reach: Callable[[tuple[Number, ...]], tuple[int, ...]],
-    ) -> tuple[Step, ...]:
+    ) -> tuple[Stencil, ...]:
         """Return a `Stencil` of what is drawn for each channel, or none where nothing changes.
 
         ``draw`` gives a channel's parameters, or None; ``reach`` how far they reach along z, y, x.

@@ -46,6 +46,8 @@ class NnunetSpatial(Transform):
         As nnU-Net counts: above 1 the content *shrinks*. One range gives one factor for all axes.
     rotation_p, scaling_p, elastic_p : float
         Probability of each.
+    axis_p : float
+        Probability of each axis to be turned about, once there is a rotation.
     elastic_scale : range
         Smoothing of the deformation, as part of the patch's side along each axis; at least 4
         voxels are taken.
@@ -69,6 +71,7 @@ class NnunetSpatial(Transform):
     rotation_p: Probability = 0.2
     scaling_p: Probability = 0.2
     elastic_p: Probability = 0.0
+    axis_p: Probability = 1.0
     elastic_scale: PartOfSide = Range.of((0, 0.2))
     elastic_magnitude: Bend = Range.of(("12.5%", "50%"))
     in_plane: bool | Literal["auto"] = "auto"
@@ -106,6 +109,8 @@ class NnunetSpatial(Transform):
             given = dict.fromkeys("z" if planar else "zyx", given)
         elif planar:
             given = {"z": given.get("z", Range.of(0))}
+        if self.axis_p < 1:
+            given = {axis: v for axis, v in given.items() if draws.uniform() < self.axis_p}
         return [v for _, v, _ in drawn_per_axis(given, draws, "degrees", 3, default=0.0)]
 
     def _factors(self, draws: Draws, ndim: int, thin: bool) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -144,6 +145,29 @@ def test_sharpen_is_the_opposite_of_blur():
     softened = apply(msa.GaussianBlur(sigma=0.8))
     back = apply(msa.Sharpen(strength=1, sigma=0.8), phantoms.sample(3, image=softened))
     assert np.abs(back - IMAGE).mean() < np.abs(softened - IMAGE).mean()
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("keep_range", [False, True])
+def test_sharpen_by_the_laplacian(ndim, keep_range):
+    image = phantoms.image(ndim)
+    image[:, 3, 4] = np.nan
+    given = phantoms.sample(ndim, image=image)
+    made = msa.Sharpen(method="laplacian", strength=0.7, keep_range=keep_range)
+    got = apply(made, given)
+    for x, y in zip(image.astype(np.float64), got, strict=True):
+        wide, rises = np.pad(x, 1, mode="edge"), np.zeros(x.shape)
+        for axis, side in itertools.product(range(ndim), (0, 2)):
+            cut = [slice(1, -1)] * ndim
+            cut[axis] = slice(side, side + x.shape[axis])
+            # A neighbour without data is as high as the voxel itself.
+            rises += np.nan_to_num(x - wide[tuple(cut)])
+        want = x + 0.7 * rises
+        assert np.nanmax(want) > np.nanmax(x)
+        want = np.clip(want, np.nanmin(x), np.nanmax(x)) if keep_range else want
+        np.testing.assert_allclose(y, want, atol=1e-4)
+    with harness.small_blocks(3):
+        np.testing.assert_array_equal(apply(made, given), got)
 
 
 @pytest.mark.parametrize("name", ["GaussianBlur", "LowResolution", "Median", "Sharpen"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import subprocess
 import sys
@@ -66,6 +67,16 @@ def test_the_frame_decides_how_far_it_turns(shape, most):
     planar = len(shape) == 2 or most == 180
     assert 0.85 * most < max(turns) <= most * (1 if planar else 1.4)
     assert (max(mixes) == 0) == planar
+
+
+@pytest.mark.parametrize("shape", [(30, 30, 30), (30, 30)])
+def test_each_axis_has_its_own_luck(shape):
+    turned = []
+    for i in range(300):
+        only = msa.NnunetSpatial(degrees=10, rotation_p=1, scaling_p=0, axis_p=0.5, key=str(i))
+        turned.append(len(msa.Pipeline([only]).plan(zeros(*shape), seed=1).segments))
+    p = 1 - 0.5 ** (3 if len(shape) == 3 else 1)
+    assert abs(sum(turned) - 300 * p) < 4 * math.sqrt(300 * p * (1 - p))
 
 
 def test_a_thin_volume_keeps_its_slices():
@@ -191,12 +202,15 @@ def test_recipe_runs_from_the_command_line(samples, tmp_path):
     assert written.image.shape == (1, 128, 128, 128)
 
 
-@pytest.mark.parametrize("check", ["spatial_rows", "value_rows", "range_rows", "chance_rows"])
+@pytest.mark.parametrize(
+    ("file", "check"),
+    [("parity", c) for c in ("spatial_rows", "value_rows", "range_rows", "chance_rows")]
+    + [("parity_da5", c) for c in ("local_rows", "noise_rows", "exact_rows", "cascade_rows",
+                                   "range_rows", "chance_rows")],
+)  # fmt: skip
 @pytest.mark.filterwarnings("ignore")  # of the peer's own imports
-def test_parity_with_batchgeneratorsv2(check):
+def test_parity_with_batchgeneratorsv2(file, check):
     pytest.importorskip("batchgeneratorsv2")
-    from tests.benchmarks import parity
-
-    rows = list(getattr(parity, check)())
+    rows = list(getattr(importlib.import_module(f"tests.benchmarks.{file}"), check)())
     assert rows
     assert [row for row in rows if not row.passed] == []
