@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
-from medsataug import targets
+from medsataug import shapes, targets
 from medsataug.errors import ConfigError
 from medsataug.io import load
 from medsataug.partners import Partners
@@ -47,15 +47,18 @@ class Dataset(TorchDataset[dict[str, Any]]):
     regions : list of label values, or of lists of them, optional
         The label becomes one layer for each, 1 inside; see `medsataug.targets.regions`.
     deep_supervision : list of scales, optional
-        The label becomes a list of it at these resolutions, such as ``[1, 0.5, 0.25]``; see
-        `medsataug.targets.deep_supervision`.
+        Label and class probabilities become lists of them at these resolutions, such as
+        ``[1, 0.5, 0.25]``; see `medsataug.targets.deep_supervision`.
 
     Notes
     -----
     An item is ``{"image": (C, [Z,] Y, X) float32, "label": ([L,] [Z,] Y, X) int64}``, and
     ``"valid"`` (bool, of the image's shape) where the case may lack data, ``"soft"`` (K, [Z,] Y, X)
-    where there are class probabilities, as with `medsataug.MixUp`. Call `set_epoch` before
-    each epoch; workers see it, persistent ones too.
+    where there are class probabilities, as with `medsataug.MixUp`. A case's points, boxes and
+    polygons are ``"points"`` (N, D), ``"boxes"`` (N, 2, D) and ``"polygons"`` (a list), float32 in
+    index coordinates, with what `medsataug.shapes.visible` says of them as ``"points_visible"`` and
+    so on; where their numbers differ, a loader needs a ``collate_fn``. Call `set_epoch` before each
+    epoch; workers see it, persistent ones too.
     """
 
     def __init__(
@@ -110,21 +113,25 @@ class Dataset(TorchDataset[dict[str, Any]]):
             item["label"] = self._target(np.asarray(out.label), out.ndim)
         if out.soft is not None:
             soft = np.array(out.soft) if self.pipeline is None else out.soft
-            item["soft"] = torch.from_numpy(soft)
+            item["soft"] = self._at_scales(soft, out.ndim)
         if out.valid is not None or _may_lack_data(case):
             valid = np.ones(image.shape, bool) if out.valid is None else out.valid
             item["valid"] = torch.from_numpy(np.array(np.broadcast_to(valid, image.shape)))
-        return item
+        return item | _shapes(out)
 
     def _target(self, label: Array, ndim: int) -> torch.Tensor | list[torch.Tensor]:
         """Label as the loss takes it."""
         if self.regions is not None:
             first = label.reshape(-1, *label.shape[-ndim:])[0]
             label = targets.regions(first, self.regions)
+        return self._at_scales(label.astype(np.int64), ndim)
+
+    def _at_scales(self, target: Array, ndim: int) -> torch.Tensor | list[torch.Tensor]:
+        """Target itself, or a list of it at the resolutions asked for."""
         if self.deep_supervision is None:
-            return torch.from_numpy(label.astype(np.int64))
-        parts = targets.deep_supervision(label, self.deep_supervision, ndim)
-        return [torch.from_numpy(part.astype(np.int64)) for part in parts]
+            return torch.from_numpy(target)
+        parts = targets.deep_supervision(target, self.deep_supervision, ndim)
+        return [torch.from_numpy(part) for part in parts]
 
     @cached_property
     def partners(self) -> Partners | None:
@@ -164,6 +171,20 @@ class Dataset(TorchDataset[dict[str, Any]]):
         if self.cache:
             self._kept[number] = case
         return case
+
+
+def _shapes(out: Sample) -> dict[str, Any]:
+    """Points, boxes and polygons, and how much of them is in the frame."""
+    item: dict[str, Any] = {}
+    seen = shapes.visible(out)
+    for name in ("points", "boxes", "polygons"):
+        given = getattr(out, name)
+        if given is None:
+            continue
+        made = [torch.from_numpy(np.array(part, dtype=np.float32)) for part in given]
+        item[name] = made if name == "polygons" else torch.from_numpy(given.astype(np.float32))
+        item[f"{name}_visible"] = torch.from_numpy(getattr(seen, name))
+    return item
 
 
 def _may_lack_data(case: Sample) -> bool:

@@ -307,3 +307,49 @@ def test_nothing_given_stays_nothing():
 def test_mistakes_are_named(given, message):
     with pytest.raises(ConfigError, match=message):
         case(2, None, **given)
+
+
+def test_pictures_show_them_where_they_are():
+    from matplotlib.figure import Figure
+
+    from medsataug.preview import overlays
+    from medsataug.preview.raster import raster_columns
+    from medsataug.preview.volume import volume_columns
+
+    ring = np.array([[10, 20], [30, 25], [15, 60]])
+    given = case(2, None, points=[[0, 0], [59, 83]], boxes=[[[-0.5, -0.5], [59.5, 83.5]]],
+                 polygons=[ring])  # fmt: skip
+    ax = Figure().add_subplot()
+    overlays.draw_shapes(ax, raster_columns([given], [(0,)])[0].panels[0], given, 1)
+    first, last, box, outline = (line.get_xydata() for line in ax.lines)
+    # From the middle of the picture in metres, across and down.
+    np.testing.assert_allclose(first, [[-0.0415, -0.0295]], atol=1e-9)
+    np.testing.assert_allclose(last, [[0.0415, 0.0295]], atol=1e-9)
+    np.testing.assert_allclose([box.min(axis=0), box.max(axis=0)], [[-0.042, -0.03], [0.042, 0.03]])
+    np.testing.assert_allclose(outline[:3], (ring[:, ::-1] - [41.5, 29.5]) / 1000)
+
+    given = case(3, None, points=[[12, 5, 6], [14, 5, 6]], boxes=[[[3, 3, 3], [12, 9, 9]]])
+    ax = Figure().add_subplot()
+    panel = volume_columns([given], [0])[0].panels[0]  # the plane z = 12
+    overlays.draw_shapes(ax, panel, given, 1)
+    here, away, box = (line.get_xydata() for line in ax.lines)
+    np.testing.assert_allclose(np.abs(here), [[0.0145, 0.0125]], atol=1e-9)
+    assert np.isnan(away).all()
+    assert len(box) == 5
+
+
+def test_training_items_have_them():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (medsataug[torch])")
+    from medsataug.torch import Dataset
+
+    given = case(2, None, points=[[5, 6]], boxes=[[[1, 1], [5, 9]], [[30, 30], [40, 40]]],
+                 polygons=[[[1, 1], [1, 9], [9, 5]]])  # fmt: skip
+    item = Dataset([given], msa.Pipeline([msa.Crop(size=20, start=(4, 4))]))[0]
+    assert item["points"].tolist() == [[1, 2]]
+    assert item["points_visible"].tolist() == [True]
+    assert item["boxes"].dtype == torch.float32
+    assert item["boxes"].tolist() == [[[-3, -3], [1, 5]], [[26, 26], [36, 36]]]
+    np.testing.assert_allclose(item["boxes_visible"], [1.5 * 5.5 / 32, 0])
+    assert item["polygons"][0].tolist() == [[-3, -3], [-3, 5], [5, 1]]
+    assert 0 < item["polygons_visible"][0] < 1
+    assert not {"points", "boxes", "polygons"} & Dataset([case(2, None)])[0].keys()

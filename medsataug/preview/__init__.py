@@ -10,6 +10,7 @@ import io
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,7 @@ def _figure(
     page = Page(
         title=title,
         heads=tuple(heads),
-        columns=tuple(columns),
+        columns=tuple(replace(c, sample=s) for c, s in zip(columns, samples, strict=True)),
         origins=tuple(tuple(head) for head, _ in texts),
         drawn=tuple(tuple(steps) for _, steps in texts),
         row_names=names,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug.preview.panels import IGNORED, Floats, Key, Panel, is_class
+from medsataug.types import Sample
 
 #: Bright, told apart by most eyes, and none close to grey: yellow, blue, red, green, …
 PALETTE = (
@@ -159,6 +160,50 @@ def draw_grid(
                 alpha=0.8,
             )
             lines.set_path_effects(halo(1.4, "#00000070"))
+
+
+def draw_shapes(ax: Any, panel: Panel, sample: Sample, width: float) -> None:
+    """Draw points, boxes and polygons, each in its colour, which is the same in every column.
+
+    Of a volume, what lies within half a voxel of the plane, and boxes that it cuts.
+    """
+    origin, *ends = panel.index_of(np.array([[0.0, 0], [1, 0], [0, 1]]))
+    depth = [k for k in range(len(origin)) if k not in panel.axes]
+    scale = np.array(panel.size) / panel.pixels.shape[:2]
+    step = np.array([(e - origin)[k] for e, k in zip(ends, panel.axes, strict=True)])
+
+    def place(points: Floats) -> Floats:
+        """(P, 2) down and across of (P, N) positions; NaN away from the plane."""
+        flat = (points[:, panel.axes] - origin[list(panel.axes)]) / step
+        away = (np.abs(points[:, depth] - origin[depth]) > 0.5).any(axis=1)
+        flat[away] = np.nan
+        return np.asarray((flat + 0.5) * scale - np.array(panel.size) / 2)
+
+    def draw(points: Floats, number: int, **style: Any) -> None:
+        y, x = place(points).T
+        colour = PALETTE[number % len(PALETTE)]
+        (line,) = ax.plot(x, y, color=colour, scalex=False, scaley=False, **style)
+        line.set_path_effects(halo(style.get("linewidth", 0) + 1.2, "#000000c0"))
+        line.set_clip_path(_frame(ax, panel))
+
+    for number, point in enumerate(() if sample.points is None else sample.points):
+        draw(point[None], number, marker="o", markersize=3)
+    for number, (low, high) in enumerate(() if sample.boxes is None else sample.boxes):
+        corners = np.repeat(origin[None], 5, axis=0)
+        for k, turn in zip(panel.axes, ((0, 0, 1, 1, 0), (0, 1, 1, 0, 0)), strict=True):
+            corners[:, k] = np.where(turn, high[k], low[k])
+        if ((low <= origin) & (origin <= high))[depth].all():
+            draw(corners, number, linewidth=width)
+    for number, ring in enumerate(sample.polygons or ()):
+        draw(np.concatenate([ring, ring[:1]]), number, linewidth=width, linestyle="--")
+
+
+def _frame(ax: Any, panel: Panel) -> Any:
+    """Return the panel's outer edge, which may be narrower than the axes'."""
+    from matplotlib.patches import Rectangle
+
+    height, width = panel.size
+    return Rectangle((-width / 2, -height / 2), width, height, transform=ax.transData)
 
 
 def nice_length(length: float) -> float:

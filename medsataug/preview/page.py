@@ -257,6 +257,9 @@ def _draw_panel(
         overlays.draw_grid(ax, panel, grid.position, origin, grid.shape, grid.spacing, grid.step)
     if not fills:
         overlays.draw_outlines(ax, panel, colours, OUTLINE)
+    sample = page.columns[i].sample
+    if sample is not None and not (fills and row == 1):
+        overlays.draw_shapes(ax, panel, sample, OUTLINE)
     ax.set_xlim(-width / 2, width / 2)
     ax.set_ylim(height / 2, -height / 2)
     overlays.draw_marks(ax, panel.marks)

@@ -61,11 +61,15 @@ class Count:
 
 @dataclass(frozen=True)
 class Column:
-    """The panels of one sample from top to bottom, and what is written under them."""
+    """The panels of one sample from top to bottom, and what is written under them.
+
+    Points, boxes and polygons of ``sample`` are drawn over each.
+    """
 
     panels: tuple[Panel, ...]
     counts: tuple[Count, ...]
     notes: tuple[str, ...]
+    sample: Sample | None = None
 
 
 def at_hand(sample: Sample) -> tuple[Sample, Floats]:
@@ -99,7 +103,9 @@ def at_hand(sample: Sample) -> tuple[Sample, Floats]:
         label=None if sample.label is None else read(sample.label),
         valid=valid,
         soft=None,
-        points=None,
+        points=None if sample.points is None else sample.points - starts,
+        boxes=None if sample.boxes is None else sample.boxes - starts,
+        polygons=None if sample.polygons is None else [p - starts for p in sample.polygons],
         grid=sample.grid.moved(shift, [w.stop - w.start for w in window]),
     )
     return part, np.asarray(starts, dtype=np.float64)
