@@ -56,6 +56,8 @@ from medsataug.transforms.one_of import OneOf as OneOf
 from medsataug.transforms.pad import Pad as Pad
 from medsataug.transforms.patch import Patch as Patch
 from medsataug.transforms.perspective import Perspective as Perspective
+from medsataug.transforms.previous_stage import PreviousStage as PreviousStage
+from medsataug.transforms.rand_augment import RandAugment as RandAugment
 from medsataug.transforms.random_resized_crop import RandomResizedCrop as RandomResizedCrop
 from medsataug.transforms.resample import Resample as Resample
 from medsataug.transforms.resize import Resize as Resize
@@ -71,6 +73,7 @@ from medsataug.transforms.some_of import SomeOf as SomeOf
 from medsataug.transforms.spectral_jitter import SpectralJitter as SpectralJitter
 from medsataug.transforms.translate import Translate as Translate
 from medsataug.transforms.transpose import Transpose as Transpose
+from medsataug.transforms.trivial_augment import TrivialAugment as TrivialAugment
 from medsataug.transforms.zero_outside import ZeroOutside as ZeroOutside
 from medsataug.types import Channel as Channel
 from medsataug.types import Sample as Sample

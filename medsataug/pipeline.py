@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -169,6 +170,8 @@ class Pipeline(BaseModel):
         if isinstance(seed, bool) or not hasattr(seed, "__index__"):
             raise ConfigError(f"seed: a whole number expected, got {seed!r}")
         seed = operator.index(seed)
+        if not isinstance(progress, Real) or not 0 <= progress <= 1:
+            raise ConfigError(f"progress: a number from 0 to 1 expected, got {progress!r}")
         key, others = sample.key, Partners.of(partners)
 
         def streams(own: str) -> Draws:
@@ -308,5 +311,5 @@ def _classes(transform: Transform) -> set[tuple[int, ...]]:
     if not transform.p:
         return set()
     own = getattr(transform, "probabilities", ())
-    children = getattr(transform, "transforms", ())
+    children = getattr(transform, "stages", getattr(transform, "transforms", ()))
     return ({own} if own else set()).union(*map(_classes, children))

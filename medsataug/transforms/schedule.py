@@ -6,9 +6,9 @@ import math
 from bisect import bisect
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from medsataug.errors import ConfigError, MedSatAugError
 from medsataug.ranges import parsed, rounded, written
@@ -54,7 +54,7 @@ class Schedule(Transform):
         },
     )
 
-    transforms: Children
+    transforms: Annotated[Children, Field(min_length=1)]
     vary: dict[str, dict[str, Any]]
 
     @model_validator(mode="after")
@@ -65,6 +65,12 @@ class Schedule(Transform):
             for at in _points(way):
                 self.at(at)
         return self
+
+    @property
+    def stages(self) -> tuple[Transform, ...]:
+        """Return the transforms as they are at every such point."""
+        points = {at for way in self.vary.values() for at in _points(way)}
+        return tuple(child for at in sorted(points) for child in self.at(at))
 
     def at(self, progress: float) -> tuple[Transform, ...]:
         """Return the transforms as they are at ``progress``."""
@@ -103,7 +109,11 @@ def _check(field: str, way: Mapping[str, Any]) -> None:
         more = 1 if kind == "step" else 0
         if not isinstance(given, Mapping) or set(given) != {"at", "values"}:
             raise ConfigError(f"{place}: {kind} takes 'at' and 'values', got {given!r}")
-        at, values = list(given["at"]), list(given["values"])
+        at, values = given["at"], given["values"]
+        if not all(isinstance(v, (list, tuple)) for v in (at, values)):
+            raise ConfigError(f"{place}: 'at' and 'values' are lists, got {dict(given)!r}")
+        if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in at):
+            raise ConfigError(f"{place}: 'at' lists numbers from 0 to 1, got {list(at)!r}")
         rising = all(a < b for a, b in pairwise(at))
         if not at or len(values) != len(at) + more or not rising or at[0] < 0 or at[-1] > 1:
             many = "one value more than points" if more else "a value for each point"

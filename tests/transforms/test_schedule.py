@@ -108,3 +108,32 @@ def test_mistakes_are_named(vary, message):
     with pytest.raises(ConfigError, match=r"Schedule\.vary") as error:
         msa.Schedule(transforms=[{"gamma": {}}], vary=vary)
     assert message in str(error.value)
+
+
+def test_a_mix_that_comes_later_is_seen_from_the_start():
+    """Probabilities are in every result, or batches of an epoch would differ."""
+    sample = phantoms.sample(2)
+    mix = schedule({"mix_up": {"p": 0, "classes": [0, 1, 4]}}, p={"linear": [0, 1]})
+    for progress in (0, 1):
+        partners = phantoms.partners(sample)
+        out = msa.Pipeline([mix])(sample, seed=1, progress=progress, partners=partners)
+        assert out.soft is not None
+
+
+@pytest.mark.parametrize("progress", [-0.1, 1.5, float("nan"), "half", None])
+def test_progress_is_from_0_to_1(progress):
+    with pytest.raises(ConfigError, match="progress: a number from 0 to 1"):
+        msa.Pipeline([]).plan(phantoms.sample(2), 1, progress=progress)
+
+
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [
+        ({"piecewise": {"at": 0.5, "values": [1]}}, "are lists"),
+        ({"step": {"at": [0.3], "values": 5}}, "are lists"),
+        ({"step": {"at": [0.3, "x"], "values": [0, 1, 1]}}, "numbers from 0 to 1"),
+    ],
+)
+def test_points_that_are_none_are_refused(way, message):
+    with pytest.raises(ConfigError, match=message):
+        schedule({"flip": {"axes": "x"}}, p=way)
