@@ -262,7 +262,7 @@ def test_a_dataset_mixes_its_own_cases(folders: Path):
 
 
 def _mixes(data: Any, number: int) -> list[Any]:
-    case = data._case(number)
+    case = data._loaded(data._case_of(number, number))
     plan = data.pipeline.plan(case, data.seed, number, partners=data.partners)
     found = [s for part in plan.segments for s in part.steps]
     assert all(step.partner != case.id for step in found)

@@ -1,0 +1,275 @@
+"""A PyTorch dataset: cases in, augmented tensors out, by number."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache, partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import get_worker_info
+
+from medsataug import shapes, targets
+from medsataug.draws import shuffled
+from medsataug.errors import ConfigError, MedSatAugError
+from medsataug.io import load
+from medsataug.partners import Partners
+from medsataug.pipeline import Pipeline
+from medsataug.torch.batch import Form, form_of, move, own, places, shared, tensors
+from medsataug.types import Array, Sample
+
+
+class Loads(Protocol):
+    """A case that loads itself, such as those of `medsataug.cases`."""
+
+    @property
+    def id(self) -> str:
+        """Name of the case."""
+        ...
+
+    def load(self) -> Sample:
+        """Return its sample."""
+        ...
+
+
+#: What a case may be given as: a sample, an image path, (image path(s), label path), or what loads.
+Case = Sample | str | tuple[Any, Any] | Loads
+Item = dict[str, Any]
+#: So that no case is loaded twice by two threads; module-wide, since data sets travel to workers.
+_LOADING = [threading.Lock() for _ in range(64)]
+_order = lru_cache(maxsize=4)(shuffled)
+
+
+class Dataset(TorchDataset[Item]):
+    """Augmented cases for a `torch.utils.data.DataLoader`, for `Loader` or `Stream`.
+
+    What an item is depends on (seed, epoch, index) alone: neither the number of workers, nor how
+    they start, nor the order in which they ask changes a byte.
+
+    Parameters
+    ----------
+    cases : sequence of Sample, path, (image path or paths, label path), or what has ``load()``
+        Paths are loaded when asked for, in the worker that asks.
+    pipeline : Pipeline, str or None
+        A pipeline, or a recipe's name or file; None gives the cases as they are.
+    seed : int
+    repeat : int
+        Items of one case in an epoch, such as patches of one volume.
+    length : int, optional
+        Items of an epoch, whatever the number of cases: each case comes once, in a drawn order,
+        then each comes again, and so on from epoch to epoch. Not with ``repeat``.
+    cache : bool
+        Keep loaded cases (and what is known of them) in memory.
+    partners : list of cases, ``{id: case}`` or Partners, optional
+        What a pipeline that mixes draws from; by default the other cases.
+    regions : list of label values, or of lists of them, optional
+        The label becomes one layer for each, 1 inside; see `medsataug.targets.regions`.
+    one_hot : list of label values, optional
+        The label becomes one float32 layer for each, 1 where it is; other values are 0 in all.
+    deep_supervision : list of scales, optional
+        Label and class probabilities become lists of them at these resolutions, such as
+        ``[1, 0.5, 0.25]``; see `medsataug.targets.deep_supervision`.
+
+    Notes
+    -----
+    An item is ``{"image": (C, [Z,] Y, X) float32, "label": ([L,] [Z,] Y, X) int64}``, and
+    ``"valid"`` (bool, of the image's shape) where the case may lack data, ``"soft"`` (K, [Z,] Y, X)
+    where there are class probabilities, as with `medsataug.MixUp`. A case's points, boxes and
+    polygons are ``"points"`` (N, D), ``"boxes"`` (N, 2, D) and ``"polygons"`` (a list), float32 in
+    index coordinates, with what `medsataug.shapes.visible` says of them as ``"points_visible"`` and
+    so on. Where their numbers differ, `collate` leaves a list. Call `set_epoch` before each epoch;
+    workers see it, persistent ones too.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        pipeline: Pipeline | str | None = None,
+        *,
+        seed: int = 0,
+        repeat: int = 1,
+        length: int | None = None,
+        cache: bool = True,
+        partners: Any = None,
+        regions: Sequence[int | Sequence[int]] | None = None,
+        one_hot: Sequence[int] | None = None,
+        deep_supervision: Sequence[targets.Scale] | None = None,
+    ) -> None:
+        if not len(cases) or repeat < 1 or (length is not None and length < 1):
+            raise ConfigError(
+                f"Dataset: {len(cases)} cases, repeat={repeat}, length={length}; 1 or more each"
+            )
+        if length is not None and repeat != 1:
+            raise ConfigError(f"Dataset: length={length} and repeat={repeat}; give one of them")
+        if regions is not None and one_hot is not None:
+            raise ConfigError("Dataset: regions and one_hot are two forms of a label; give one")
+        self.cases = list(cases)
+        self.pipeline = Pipeline.load(pipeline) if isinstance(pipeline, str) else pipeline
+        self.seed, self.repeat, self.length, self.cache = seed, repeat, length, cache
+        self.regions, self.deep_supervision = regions, deep_supervision
+        if one_hot is not None:
+            self.regions = [[value] for value in one_hot]
+        self._floats = one_hot is not None
+        self._given_partners = Partners.of(partners)
+        # In shared memory, since persistent workers keep the data set they were started with.
+        self._now = torch.zeros(2, dtype=torch.float64).share_memory_()
+        self._kept: dict[int, Sample] = {}
+        #: What the last item's tensors were like: the next ones' places are made so.
+        self.form: Form = {}
+
+    def set_epoch(self, epoch: int, progress: float = 0.0) -> None:
+        """Other draws for every item; ``progress`` of the training, 0 to 1, is for schedules."""
+        self._now[0], self._now[1] = epoch, progress
+
+    @property
+    def now(self) -> tuple[int, float]:
+        """Epoch and progress, as last set."""
+        return int(self._now[0]), float(self._now[1])
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch, as last set."""
+        return self.now[0]
+
+    def __len__(self) -> int:
+        return self.length or len(self.cases) * self.repeat
+
+    def sample(self, index: int) -> Sample:
+        """Return the augmented sample of an item, with its grid and record."""
+        return self._made(index, self.now)[1]
+
+    def __getitem__(self, index: int) -> Item:
+        return self.item(index)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Item]:
+        """Items of one batch, side by side in memory; a `DataLoader` asks for them so."""
+        memory = own if get_worker_info() is None else shared
+        first: list[Item] = []
+        if not self.form:  # known from now on
+            first = [self.item(indices[0])]
+        room = places(self.form, len(indices), memory)
+        if first:
+            first = [{name: move(name, value, room[0]) for name, value in first[0].items()}]
+        rest = zip(indices[len(first) :], room[len(first) :], strict=True)
+        return first + [self.item(i, place) for i, place in rest]
+
+    def item(
+        self,
+        index: int,
+        place: Mapping[str, torch.Tensor] | None = None,
+        now: tuple[int, float] | None = None,
+    ) -> Item:
+        """Return an item; its tensors lie in ``place`` as far as they fit.
+
+        ``now`` is the epoch and the progress that count, by default those last set.
+        """
+        place = place or {}
+        image = place.get("image")
+        into = None if image is None else image.numpy()
+        case, out = self._made(index, self.now if now is None else now, into)
+        made = np.asarray(out.image)
+        parts: dict[str, tuple[Array | list[Array], Any]] = {"image": (made, np.float32)}
+        if out.label is not None:
+            kind = np.float32 if self._floats else np.int64
+            parts["label"] = (self._target(np.asarray(out.label), out.ndim), kind)
+        if out.soft is not None:
+            parts["soft"] = (self._at_scales(out.soft, out.ndim), np.float32)
+        if out.valid is not None or _may_lack_data(case):
+            valid = np.ones(1, bool) if out.valid is None else out.valid
+            parts["valid"] = (np.broadcast_to(valid, made.shape), bool)
+        item = {name: tensors(name, *part, place) for name, part in parts.items()}
+        self.form = form_of(item)
+        return item | _shapes(out)
+
+    def _target(self, label: Array, ndim: int) -> Array | list[Array]:
+        """Label as the loss takes it, its type apart."""
+        if self.regions is not None:
+            first = label.reshape(-1, *label.shape[-ndim:])[0]
+            label = targets.regions(first, self.regions)
+        return self._at_scales(label, ndim)
+
+    def _at_scales(self, target: Array, ndim: int) -> Array | list[Array]:
+        """Target itself, or a list of it at the resolutions asked for."""
+        if self.deep_supervision is None:
+            return target
+        return targets.deep_supervision(target, self.deep_supervision, ndim)
+
+    @cached_property
+    def partners(self) -> Partners | None:
+        """Who may be mixed in: as given, else all cases, where the pipeline mixes."""
+        if self._given_partners is not None or self.pipeline is None or not self.pipeline.mixes:
+            return self._given_partners
+        names = [getattr(case, "id", "") for case in self.cases]
+        return Partners(
+            [partial(self._loaded, number) for number in range(len(self.cases))],
+            [name or f"case {number}" for number, name in enumerate(names)],
+        )
+
+    def _made(
+        self, index: int, now: tuple[int, float], into: Array | None = None
+    ) -> tuple[Sample, Sample]:
+        """Case of an item, and what the pipeline makes of it."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"item {index} of {len(self)}")
+        epoch, progress = now
+        number = epoch * len(self) + index
+        which = self._case_of(index, number)
+        try:
+            case = self._loaded(which)
+            if self.pipeline is None:
+                return case, case
+            plan = self.pipeline.plan(case, self.seed, number, progress, self.partners)
+            return case, plan(case, into=into)
+        except MedSatAugError as error:
+            name = getattr(self.cases[which], "id", "") or f"case {which}"
+            raise type(error)(f"{name} (item {index}, epoch {epoch}): {error}") from None
+
+    def _case_of(self, index: int, number: int) -> int:
+        if self.length is None:
+            return index // self.repeat
+        turn, place = divmod(number, len(self.cases))
+        return _order(len(self.cases), "cases", self.seed, turn)[place]
+
+    def _loaded(self, number: int) -> Sample:
+        if number in self._kept:
+            return self._kept[number]
+        with _LOADING[number % len(_LOADING)]:
+            if number in self._kept:
+                return self._kept[number]
+            case = _as_sample(self.cases[number], f"case {number}")
+            if self.cache:
+                self._kept[number] = case
+            return case
+
+
+def _as_sample(case: Any, name: str) -> Sample:
+    """Sample of a case; its number is its name: another folder or machine gives the same draws."""
+    if isinstance(case, Sample):
+        return case if case.id else case.replace(id=name)
+    if hasattr(case, "load"):
+        made: Sample = case.load()
+        return made
+    image, label = case if isinstance(case, tuple) else (case, None)
+    return load(image, label, id=name)
+
+
+def _shapes(out: Sample) -> Item:
+    """Points, boxes and polygons, and how much of them is in the frame."""
+    item: Item = {}
+    seen = shapes.visible(out)
+    for name in ("points", "boxes", "polygons"):
+        given = getattr(out, name)
+        if given is None:
+            continue
+        made = [torch.from_numpy(np.array(part, dtype=np.float32)) for part in given]
+        item[name] = made if name == "polygons" else torch.from_numpy(given.astype(np.float32))
+        item[f"{name}_visible"] = torch.from_numpy(getattr(seen, name))
+    return item
+
+
+def _may_lack_data(case: Sample) -> bool:
+    """Whether all items of a case say where there is data, so that they can be batched."""
+    return case.valid is not None or case.meta.get("nodata") is not None
