@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug import __version__, timing
-from medsataug.arrays import kernel_source, native, plane_of
+from medsataug.arrays import kernel_source, native, plane_of, room_for
 from medsataug.copying import copied
 from medsataug.finished import finished
 from medsataug.followed import CaseStatistics
@@ -17,7 +17,7 @@ from medsataug.io.encode import to_dtype
 from medsataug.maps import Affine, SpatialMap, fold, homogeneous, input_box
 from medsataug.mixing import as_layered, one_hot, partner_of
 from medsataug.plan import Plan, Segment
-from medsataug.resample import resample_image, room_for
+from medsataug.resample import resample_image
 from medsataug.roles import ignored, image_fills, is_raster, label_fill
 from medsataug.shapes import moved_boxes, moved_polygon
 from medsataug.sweep import Source, Work, sweep
@@ -267,7 +267,7 @@ def _moved(
         stored: Array = fills
         if image.dtype.kind != "f":
             stored = to_dtype(np.where(np.isnan(fills), 0, fills).astype(np.float64), image.dtype)
-        new = copied(spatial, image, stored, border)
+        new = copied(spatial, image, stored, border, room)
         if new is not None:
             beyond = nodata and border == "constant"
             mask = valid
@@ -306,7 +306,7 @@ def _working(
         planes = [plane_of(valid, k) for k in range(len(image))]
         flat = [None if plane is None else plane.reshape(-1) for plane in planes]
         channels = [kernel_source(c, v).reshape(-1) for c, v in zip(image, planes, strict=True)]
-        return room_for(image.shape, room), Source(channels, flat)
+        return room_for(image.shape, np.float32, room), Source(channels, flat)
     if valid is not None:
         image[np.broadcast_to(~valid, image.shape)] = np.nan
     return image, None

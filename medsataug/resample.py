@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug import threads, timing
-from medsataug.arrays import Memory, as_float, kernel_source, memory, native, plane_of
+from medsataug.arrays import Memory, as_float, kernel_source, memory, native, plane_of, room_for
 from medsataug.blocks import BOX, Block, Positions, Three
 from medsataug.kernels import bands, box, edges, gather, vote
 from medsataug.maps import SpatialMap
@@ -112,12 +112,6 @@ def _carry(positions: Positions, jobs: Sequence[Callable[[Block], None]]) -> Non
     threads.run(work, positions.blocks)
 
 
-def room_for(shape: tuple[int, ...], room: Array | None) -> NDArray[np.float32]:
-    """Float32 memory of a shape: ``room`` where that fits, else new."""
-    fits = room is not None and room.shape == shape and room.dtype == np.float32
-    return room if fits else np.empty(shape, np.float32)  # type: ignore[return-value]
-
-
 def _output(
     image: Array, shape: tuple[int, ...], as_given: bool, room: Array | None
 ) -> NDArray[np.float32]:
@@ -125,7 +119,7 @@ def _output(
     beside = image.strides[0] == image.itemsize == image.strides[-1] // max(len(image), 1)
     if as_given and len(image) > 1 and beside:
         return np.moveaxis(np.empty((*shape, len(image)), np.float32), -1, 0)
-    return room_for((len(image), *shape), room)
+    return room_for((len(image), *shape), np.float32, room)  # type: ignore[no-any-return]
 
 
 class _Buffers(threading.local):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,8 +19,9 @@ from medsataug.errors import ConfigError, MedSatAugError
 from medsataug.io import load
 from medsataug.partners import Partners
 from medsataug.pipeline import Pipeline
+from medsataug.roles import is_raster
 from medsataug.torch.batch import Form, form_of, move, own, places, shared, tensors
-from medsataug.types import Array, Sample
+from medsataug.types import Array, Sample, is_lazy
 
 
 class Loads(Protocol):
@@ -53,7 +55,7 @@ class Dataset(TorchDataset[Item]):
     ----------
     cases : sequence of Sample, path, (image path or paths, label path), or what has ``load()``
         Paths are loaded when asked for, in the worker that asks.
-    pipeline : Pipeline, str or None
+    pipeline : Pipeline, list of transforms, str or None
         A pipeline, or a recipe's name or file; None gives the cases as they are.
     seed : int
     repeat : int
@@ -87,7 +89,7 @@ class Dataset(TorchDataset[Item]):
     def __init__(
         self,
         cases: Sequence[Case],
-        pipeline: Pipeline | str | None = None,
+        pipeline: Pipeline | Sequence[Any] | str | None = None,
         *,
         seed: int = 0,
         repeat: int = 1,
@@ -98,6 +100,8 @@ class Dataset(TorchDataset[Item]):
         one_hot: Sequence[int] | None = None,
         deep_supervision: Sequence[targets.Scale] | None = None,
     ) -> None:
+        if isinstance(cases, (str, Path, Sample)):
+            raise ConfigError(f"Dataset: a list of cases expected, got one {type(cases).__name__}")
         if not len(cases) or repeat < 1 or (length is not None and length < 1):
             raise ConfigError(
                 f"Dataset: {len(cases)} cases, repeat={repeat}, length={length}; 1 or more each"
@@ -107,7 +111,7 @@ class Dataset(TorchDataset[Item]):
         if regions is not None and one_hot is not None:
             raise ConfigError("Dataset: regions and one_hot are two forms of a label; give one")
         self.cases = list(cases)
-        self.pipeline = Pipeline.load(pipeline) if isinstance(pipeline, str) else pipeline
+        self.pipeline = _pipeline(pipeline)
         self.seed, self.repeat, self.length, self.cache = seed, repeat, length, cache
         self.regions, self.deep_supervision = regions, deep_supervision
         if one_hot is not None:
@@ -117,6 +121,7 @@ class Dataset(TorchDataset[Item]):
         # In shared memory, since persistent workers keep the data set they were started with.
         self._now = torch.zeros(2, dtype=torch.float64).share_memory_()
         self._kept: dict[int, Sample] = {}
+        self._gaps: dict[int, bool] = {}
         #: What the last item's tensors were like: the next ones' places are made so.
         self.form: Form = {}
 
@@ -169,7 +174,7 @@ class Dataset(TorchDataset[Item]):
         place = place or {}
         image = place.get("image")
         into = None if image is None else image.numpy()
-        case, out = self._made(index, self.now if now is None else now, into)
+        which, out = self._made(index, self.now if now is None else now, into)
         made = np.asarray(out.image)
         parts: dict[str, tuple[Array | list[Array], Any]] = {"image": (made, np.float32)}
         if out.label is not None:
@@ -177,7 +182,7 @@ class Dataset(TorchDataset[Item]):
             parts["label"] = (self._target(np.asarray(out.label), out.ndim), kind)
         if out.soft is not None:
             parts["soft"] = (self._at_scales(out.soft, out.ndim), np.float32)
-        if out.valid is not None or _may_lack_data(case):
+        if out.valid is not None or self._may_lack_data(which):
             valid = np.ones(1, bool) if out.valid is None else out.valid
             parts["valid"] = (np.broadcast_to(valid, made.shape), bool)
         item = {name: tensors(name, *part, place) for name, part in parts.items()}
@@ -200,7 +205,7 @@ class Dataset(TorchDataset[Item]):
     @cached_property
     def partners(self) -> Partners | None:
         """Who may be mixed in: as given, else all cases, where the pipeline mixes."""
-        if self._given_partners is not None or self.pipeline is None or not self.pipeline.mixes:
+        if self._given_partners is not None or not self.pipeline.mixes:
             return self._given_partners
         names = [getattr(case, "id", "") for case in self.cases]
         return Partners(
@@ -210,8 +215,8 @@ class Dataset(TorchDataset[Item]):
 
     def _made(
         self, index: int, now: tuple[int, float], into: Array | None = None
-    ) -> tuple[Sample, Sample]:
-        """Case of an item, and what the pipeline makes of it."""
+    ) -> tuple[int, Sample]:
+        """Return the number of an item's case, and what the pipeline makes of it."""
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}")
         epoch, progress = now
@@ -219,10 +224,8 @@ class Dataset(TorchDataset[Item]):
         which = self._case_of(index, number)
         try:
             case = self._loaded(which)
-            if self.pipeline is None:
-                return case, case
             plan = self.pipeline.plan(case, self.seed, number, progress, self.partners)
-            return case, plan(case, into=into)
+            return which, plan(case, into=into)
         except MedSatAugError as error:
             name = getattr(self.cases[which], "id", "") or f"case {which}"
             raise type(error)(f"{name} (item {index}, epoch {epoch}): {error}") from None
@@ -232,6 +235,11 @@ class Dataset(TorchDataset[Item]):
             return index // self.repeat
         turn, place = divmod(number, len(self.cases))
         return _order(len(self.cases), "cases", self.seed, turn)[place]
+
+    def _may_lack_data(self, number: int) -> bool:
+        if number not in self._gaps:
+            self._gaps[number] = _has_gaps(self._loaded(number))
+        return self._gaps[number]
 
     def _loaded(self, number: int) -> Sample:
         if number in self._kept:
@@ -270,6 +278,24 @@ def _shapes(out: Sample) -> Item:
     return item
 
 
-def _may_lack_data(case: Sample) -> bool:
-    """Whether all items of a case say where there is data, so that they can be batched."""
-    return case.valid is not None or case.meta.get("nodata") is not None
+def _pipeline(given: Any) -> Pipeline:
+    """Pipeline of what a user may give."""
+    if isinstance(given, Pipeline):
+        return given
+    if isinstance(given, (str, Path)):
+        return Pipeline.load(given)
+    return Pipeline(list(given) if isinstance(given, (list, tuple)) else [given] if given else [])
+
+
+def _has_gaps(case: Sample) -> bool:
+    """Whether anything may be without data, so that all items say where it is: they form batches.
+
+    What lies beyond a raster's border is without data, too.
+    """
+    if case.valid is not None or case.meta.get("nodata") is not None or is_raster(case):
+        return True
+    return (
+        not is_lazy(case.image)
+        and case.image.dtype.kind == "f"
+        and bool(np.isnan(case.image.min()))
+    )

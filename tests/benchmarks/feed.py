@@ -32,7 +32,7 @@ def row(args: argparse.Namespace) -> Iterator[str]:
     work = workloads.volume()
     feeds: dict[str, Callable[[], Feed]] = {
         f"{OURS}, Loader, {n} thread{'s' * (n > 1)}": lambda n=n: ours(work, "loader", n)
-        for n in (1, 2, 4)
+        for n in (1, 2)
     }
     for n in (0, 1, 2, 4):
         feeds[f"{OURS}, DataLoader, {n} workers"] = lambda n=n: ours(work, "workers", n)
