@@ -115,8 +115,8 @@ def test_a_batch_is_made_where_it_stays() -> None:
     assert torch.equal(whole["image"], again["image"])
     # The image was made there, not copied: the plan's own result is that memory.
     (place,) = places(data.form, 1, own)
-    case = data._loaded(data._case_of(2, 2))
-    plan = data.pipeline.plan(case, data.seed, 2)
+    case = data.items._loaded(data.items._case_of(2, 2))
+    plan = data.items.pipeline.plan(case, data.seed, 2)
     into = place["image"].numpy()
     assert plan(case, into=into).image is into
 

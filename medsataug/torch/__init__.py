@@ -9,8 +9,9 @@ PyTorch is imported here, and by `inference.torch_network` when called; install 
 ``medsataug[torch]``.
 """
 
+from medsataug.feed import Case
 from medsataug.torch.batch import collate
-from medsataug.torch.dataset import Case, Dataset
+from medsataug.torch.dataset import Dataset
 from medsataug.torch.loader import Loader
 from medsataug.torch.order import Order
 from medsataug.torch.stream import Stream

@@ -6,14 +6,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-
-from medsataug.types import Array
 
 #: Shape and type of an item's tensors; those of a list are named ``label 0``, ``label 1``, ….
 Form = dict[str, tuple[tuple[int, ...], torch.dtype]]
 Places = dict[str, torch.Tensor]
+#: Of these every item of a batch has one, and all are alike.
+ITEM = {"image", "label", "soft", "valid"}
 #: Memory of so many bytes.
 Memory = Callable[[int], torch.UntypedStorage]
 
@@ -21,7 +20,8 @@ Memory = Callable[[int], torch.UntypedStorage]
 def form_of(item: Mapping[str, Any]) -> Form:
     """Say what tensors an item has."""
     form: Form = {}
-    for name, value in item.items():
+    for name in ITEM.intersection(item):
+        value = item[name]
         parts = {f"{name} {k}": part for k, part in enumerate(value)}
         for own_name, part in (parts if isinstance(value, list) else {name: value}).items():
             form[own_name] = (tuple(part.shape), part.dtype)
@@ -38,21 +38,6 @@ def places(form: Form, count: int, memory: Memory) -> list[Places]:
             empty = torch.empty(0, dtype=dtype)
             place[name] = empty.set_(storage, k * one, shape)
     return out
-
-
-def tensors(
-    name: str, value: Array | list[Array], dtype: Any, place: Mapping[str, torch.Tensor]
-) -> Any:
-    """Return an item's value, or list of values, as tensors of a type in their places."""
-    if isinstance(value, list):
-        return [tensors(f"{name} {k}", part, dtype, place) for k, part in enumerate(value)]
-    room = place.get(name)
-    if room is None or tuple(room.shape) != value.shape or room.numpy().dtype != dtype:
-        return torch.from_numpy(np.array(value, dtype=dtype, order="C"))
-    into = room.numpy()
-    if into.ctypes.data != value.ctypes.data:
-        into[...] = value
-    return room
 
 
 def move(name: str, value: Any, place: Mapping[str, torch.Tensor]) -> Any:

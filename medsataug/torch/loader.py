@@ -13,10 +13,10 @@ import torch
 
 from medsataug import threads as cores
 from medsataug.errors import ConfigError
+from medsataug.feed import batches
 from medsataug.torch.batch import Memory, collate, pinned, places
 from medsataug.torch.dataset import Dataset
 from medsataug.torch.order import Order
-from medsataug.torch.stream import batches
 
 Item = dict[str, Any]
 

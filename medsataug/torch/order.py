@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from torch.utils.data import Sampler
 
-from medsataug.draws import shuffled
 from medsataug.errors import ConfigError
+from medsataug.feed import numbers
 from medsataug.torch.dataset import Dataset
 
 
@@ -46,18 +46,12 @@ class Order(Sampler[int]):
         self.dataset, self.shuffle, self.start = dataset, shuffle, start
         self.rank, self.ranks, self._first = rank, ranks, dataset.epoch
 
-    def numbers(self) -> list[int]:
-        """Numbers of this epoch's items, those seen already too."""
-        n = len(self.dataset)
-        numbers = (
-            shuffled(n, "items", self.dataset.seed, self.dataset.epoch)
-            if self.shuffle
-            else range(n)
-        )
-        return list(numbers)[self.rank : n - n % self.ranks : self.ranks]
-
     def __iter__(self) -> Iterator[int]:
-        yield from self.numbers()[self._seen :]
+        order = numbers(
+            len(self.dataset), self.dataset.seed, self.dataset.epoch, shuffle=self.shuffle,
+            rank=self.rank, ranks=self.ranks,
+        )  # fmt: skip
+        yield from order[self._seen :]
 
     def __len__(self) -> int:
         return len(self.dataset) // self.ranks - self._seen

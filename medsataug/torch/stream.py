@@ -8,6 +8,7 @@ from typing import Any
 from torch.utils.data import IterableDataset, get_worker_info
 
 from medsataug.errors import ConfigError
+from medsataug.feed import batches
 from medsataug.torch.batch import collate
 from medsataug.torch.dataset import Dataset
 from medsataug.torch.order import Order
@@ -52,9 +53,3 @@ class Stream(IterableDataset[dict[str, Any]]):
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         for numbers in batches(list(self.order), self.batch_size, self.drop_last)[first::step]:
             yield collate(self.dataset.__getitems__(numbers))
-
-
-def batches(numbers: list[int], size: int, drop_last: bool) -> list[list[int]]:
-    """Cut numbers into batches."""
-    stop = len(numbers) - (len(numbers) % size if drop_last else 0)
-    return [numbers[k : min(k + size, stop)] for k in range(0, stop, size)]
