@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,6 @@ import medsataug as msa
 from medsataug.errors import ConfigError
 
 pytest.importorskip("torch", reason="PyTorch is not installed (medsataug[torch])")
-os.environ["KERAS_BACKEND"] = "torch"
 keras = pytest.importorskip("keras", reason="Keras is not installed (medsataug[keras])")
 
 from medsataug.keras import Feed  # noqa: E402
