@@ -1,0 +1,1 @@
+"""Whether a recipe helps: the experiment, its measures and its statistics."""
