@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ from medsataug.finished import finished
 from medsataug.followed import CaseStatistics
 from medsataug.io.encode import to_dtype
 from medsataug.maps import Affine, SpatialMap, fold, homogeneous, input_box
-from medsataug.mixing import as_layered, one_hot, partner_of
+from medsataug.mixing import as_layered, one_hot, outside_soft, partner_of
 from medsataug.plan import Plan, Segment
 from medsataug.resample import resample_image
-from medsataug.roles import ignored, image_fills, is_raster, label_fill
+from medsataug.roles import Roles, ignored, image_fills, is_raster, label_fill
 from medsataug.shapes import moved_boxes, moved_polygon
 from medsataug.sweep import Source, Work, sweep
 from medsataug.transforms.base import channels_after
@@ -75,7 +76,8 @@ def execute(
                 room,
             )  # fmt: skip
             if work.soft is not None:
-                work.soft = _soft(segment.spatial, work.soft, plan)
+                beyond = outside_soft(len(work.soft), outside, plan.classes, ignored(sample))
+                work.soft = _soft(segment.spatial, work.soft, plan.roles, beyond)
         if segment.steps:
             clock.turn("in")
             fresh = segment.spatial is not None and image_now.dtype == np.float32
@@ -283,15 +285,16 @@ def _moved(
     return out, None, new_label, whole
 
 
-def _soft(spatial: SpatialMap, soft: NDArray[np.float32], plan: Plan) -> NDArray[np.float32]:
-    """Class probabilities through a map; beyond the border everything is class 0."""
+def _soft(
+    spatial: SpatialMap, soft: NDArray[np.float32], roles: Roles, fills: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Class probabilities through a map: linear, whatever the image is, so that sums stay."""
     if spatial.channels is not None:
         return soft
-    fills = np.zeros(len(soft), np.float32)
-    fills[0] = 1
-    new = copied(spatial, soft, fills, plan.roles.border)
+    new = copied(spatial, soft, fills, roles.border)
     if new is None:
-        new = resample_image(spatial, soft, None, None, fills, 0, plan.roles)[0]
+        linear = replace(roles, interpolation="linear")
+        new = resample_image(spatial, soft, None, None, fills, 0, linear)[0]
     return np.asarray(new, dtype=np.float32)
 
 

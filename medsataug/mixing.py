@@ -26,6 +26,67 @@ def changed_label(image: NDArray[np.float32], label: Array | None, step: LabelSt
     return np.ascontiguousarray(new, dtype=label.dtype) if len(new) else None
 
 
+def changed_soft(
+    soft: Soft,
+    before: Array | None,
+    after: Array | None,
+    step: LabelStep,
+    classes: Sequence[int],
+    nothing: Sequence[int],
+) -> Soft:
+    """(K, …) class probabilities where a step made the (L, …) label ``after`` of ``before``.
+
+    Of unknown ``classes`` they are those of 0 … K − 1.
+
+    Raises
+    ------
+    ConfigError
+        Where a class becomes one that has no probability, and is none of ``nothing``.
+    """
+    if step.kind == "layers":
+        return soft
+    known = list(classes) or list(range(len(soft)))
+    out = soft.copy()
+    if step.kind == "values":
+        table = np.array([known], np.int64)
+        made = transforms.function(step.function)(table, None, step.params, step.key)[0].tolist()
+        out[...] = 0
+        for plane, old, new in zip(soft, known, made, strict=True):
+            if new in known:
+                out[known.index(new)] += plane
+            elif new not in nothing:
+                raise ConfigError(
+                    f"{step.function.split(':')[0]}: label {old} becomes {new}, and class "
+                    f"probabilities (soft) are of the classes {known}; name {new} among them "
+                    "(MixUp.classes), or leave it out of the change"
+                )
+    if before is not None and after is not None and len(before) == len(after):
+        changed = before[0] != after[0]
+        if step.kind == "values":
+            changed &= ~out.any(axis=0)  # what was no class may have become one
+        label = after[0][changed]
+        for plane, value in zip(out, known, strict=True):
+            plane[changed] = label == value
+    return out
+
+
+def outside_soft(
+    count: int, outside: int, classes: Sequence[int], ignored: Sequence[int]
+) -> NDArray[np.float32]:
+    """(K,) class probabilities beyond the border, where the label is ``outside``.
+
+    They are those of that class, and 0 where it is none; where classes are unknown (0 … K − 1)
+    what is neither one of them nor ``ignored`` counts as the first.
+    """
+    fills = np.zeros(count, np.float32)
+    known = list(classes) or list(range(count))
+    if outside in known:
+        fills[known.index(outside)] = 1
+    elif not classes and outside not in ignored:
+        fills[0] = 1
+    return fills
+
+
 def as_layered(label: Array | None, given: Array | None) -> Array | None:
     """(L, …) label with the axes it was given with; what is left alone of several has none."""
     if label is None or given is None:

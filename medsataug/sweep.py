@@ -25,7 +25,7 @@ from medsataug.kernels.pointwise import (
     stretch,
 )
 from medsataug.measured import Measured
-from medsataug.mixing import changed_label, mix_in
+from medsataug.mixing import changed_label, changed_soft, mix_in
 from medsataug.types import Array, Sample
 from medsataug.values import (
     ChannelAffine,
@@ -122,7 +122,11 @@ def sweep(work: Work, steps: Sequence[ValueStep]) -> None:
             )  # fmt: skip
         else:
             assert isinstance(step, LabelStep)
-            work.label = changed_label(work.image, work.label, step)
+            before, work.label = work.label, changed_label(work.image, work.label, step)
+            if work.soft is not None:
+                work.soft = changed_soft(
+                    work.soft, before, work.label, step, work.classes, work.nothing
+                )
         work.measured.forget()
     _run(work, pending)
 

@@ -100,11 +100,17 @@ class Whole:
 
 @dataclass(frozen=True)
 class LabelStep:
-    """Changes labels: ``function(label, image, parameters, key)`` returns the new label."""
+    """Changes labels: ``function(label, image, parameters, key)`` returns the new label.
+
+    ``kind`` says what class probabilities do. ``values``: a new label follows from the old one
+    alone, and probabilities follow it. ``layers``: layers beside the classes change, and
+    probabilities stay. ``voxels``: they become 0 and 1 where the label changes.
+    """
 
     function: str
     params: tuple[float, ...] = ()
     key: int = 0
+    kind: str = "voxels"
 
 
 @dataclass(frozen=True)

@@ -67,10 +67,10 @@ class Flip(Transform):
         letters = state.grid.orientation
         if letters:  # where it is known, only true left-right counts; a sagittal slice has none
             sides = {a for a in chosen if letters[state.grid.axis(a)] in "LR"}
-        if self.swap and state.has_label and sides & set(chosen):
+        if self.swap and (state.has_label or state.has_soft) and sides & set(chosen):
             table = {**self.swap, **{b: a for a, b in self.swap.items()}}
             pairs = tuple(float(v) for pair in sorted(table.items()) for v in pair)
-            steps.append(LabelStep("flip:swapped", pairs))
+            steps.append(LabelStep("flip:swapped", pairs, kind="values"))
         return tuple(steps)
 
 

@@ -88,9 +88,9 @@ class PreviousStage(Transform):
             draws.note("shown", "nothing")
         place = (float(self.layer), float(self.keep))
         return (
-            LabelStep("previous_stage:in_front", place),
+            LabelStep("previous_stage:in_front", place, kind="layers"),
             *(made or self._channels(state)[:1]),
-            LabelStep("previous_stage:put_away", place),
+            LabelStep("previous_stage:put_away", place, kind="layers"),
         )
 
     def sample(self, draws: Draws, state: State) -> tuple[Step, ...]:
@@ -111,7 +111,9 @@ class PreviousStage(Transform):
             way, radius = draws.below(len(WAYS)), self.radius.at(draws.uniform())
             draws.note(WAYS[way], f"{value} by {radius:.3g}")
             params += [value, way, radius]
-        return LabelStep("previous_stage:reshaped", tuple(params)) if params else None
+        return (
+            LabelStep("previous_stage:reshaped", tuple(params), kind="layers") if params else None
+        )
 
     def _removal(self, draws: Draws) -> LabelStep | None:
         if draws.uniform() >= self.removal_p:
@@ -120,7 +122,7 @@ class PreviousStage(Transform):
         for value in self._hit(draws):
             draws.note("lost a component", str(value))
             params += [value, self.largest, float(f"{draws.uniform():.9f}")]
-        return LabelStep("previous_stage:robbed", tuple(params)) if params else None
+        return LabelStep("previous_stage:robbed", tuple(params), kind="layers") if params else None
 
     def _channels(self, state: State) -> tuple[Step, ...]:
         """Channels of 0 for the classes, then 1 where each is."""

@@ -28,7 +28,7 @@ class ZeroOutside(ValueTransform):
     nonzero region); batchgeneratorsv2 0.3.6, ``MaskImageTransform`` and ``RemoveLabelTransform``.
     """
 
-    #: By value alone: what marks the outside is no class, and class probabilities know none of it.
+    #: By value alone: what marks the outside is no class that the tests' probabilities know.
     cases: ClassVar[Cases] = Cases(zero={"where": ()}, full={"where": "nonzero"})
 
     where: WhereField = (-1,)
@@ -40,7 +40,8 @@ class ZeroOutside(ValueTransform):
         zeroed = self.tile("zero_outside", self.for_each(draws, state, lambda: lambda _: ()))
         if isinstance(self.where, str):
             return zeroed
-        return (*zeroed, LabelStep("zero_outside:removed", tuple(map(float, self.where))))
+        values = tuple(map(float, self.where))
+        return (*zeroed, LabelStep("zero_outside:removed", values, kind="values"))
 
 
 @compiled
