@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug import threads
+from medsataug.arrays import kernel_source
 from medsataug.io.encode import nodata_for, nudge, to_dtype
 from medsataug.kernels.pointwise import has_nan, round_to
 from medsataug.plan import Plan
@@ -47,7 +48,8 @@ def finished(
     if integers and image.dtype != stored:
         image = _integers(image, stored)
     elif not integers:
-        image = image.astype(np.float32, copy=False)
+        known = None if valid is None else np.broadcast_to(valid, image.shape)
+        image = kernel_source(image, known).astype(np.float32, copy=False)
     if valid is None:
         return image, None
     nodata = nodata_for(image.dtype, sample.meta.get("nodata"))
@@ -64,7 +66,9 @@ def finished(
         gap = max(air, int(np.iinfo(image.dtype).min))
     _fill_gaps(image, ~valid, gap)
     if nodata is not None and not plan.changes_unit:
-        nudge(image, valid, nodata)
+        # Channels that were added hold numbers of their own, where 0 may be one like others.
+        own = len(sample.channels)
+        nudge(image[:own], valid[:own], nodata)
     return image, valid
 
 
