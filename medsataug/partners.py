@@ -1,29 +1,21 @@
-"""Other samples that may be mixed in: loaded when drawn, and planned for like the first."""
+"""Other samples that may be mixed in: a list of cases, each loaded when it is drawn."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from medsataug.draws import Draws
-from medsataug.errors import ConfigError, GeometryError, MedSatAugError
-from medsataug.maps import signed_permutation
-from medsataug.types import Sample
-
-if TYPE_CHECKING:
-    from medsataug.plan import Plan
-    from medsataug.transforms.base import Named, State
+from medsataug.errors import ConfigError
+from medsataug.types import Sample, is_lazy
 
 #: A sample, an image path, (image path(s), label path), or a function that returns a sample.
 Case = Sample | str | os.PathLike[str] | tuple[Any, Any] | Callable[[], Sample]
-#: How far voxel sizes may lie apart, as a part of the size.
-APART = 0.01
 
 
 class Partners(Mapping[str, Sample]):
@@ -35,26 +27,31 @@ class Partners(Mapping[str, Sample]):
         A callable takes nothing and returns a sample.
     ids : sequence of str, optional
         Their names, which random numbers are keyed by. By default a sample's own, and
-        ``case <number>`` for what is not loaded yet.
+        ``partner <number>`` for what is not loaded yet.
     keep : int
         How many that were loaded stay in memory: the last ones used.
 
     Raises
     ------
     ConfigError
-        Where nothing is given, or an id twice.
+        Where nothing is given, what is no case, or an id twice.
     """
 
     def __init__(
         self, cases: Sequence[Case], ids: Sequence[str] | None = None, keep: int = 4
     ) -> None:
-        if isinstance(cases, (str, os.PathLike, Sample)) or not len(cases):
+        listed = isinstance(cases, Collection) and not isinstance(cases, (str, Sample))
+        odd = [c for c in cases if not _is_case(c)] if listed else [cases]
+        if odd or not len(cases):
+            got = f"{_named(odd[0])}{' in it' if listed else ''}" if odd else "an empty one"
             raise ConfigError(
-                "partners: a list of samples, paths or (image, label) pairs expected, got "
-                f"{type(cases).__name__} {'' if isinstance(cases, Sample) else cases!r}".rstrip()
+                "partners: a list of samples, paths, (image, label) pairs or functions expected, "
+                f"got {got}"
             )
         if ids is None:
-            ids = [c.key if isinstance(c, Sample) else f"case {n}" for n, c in enumerate(cases)]
+            ids = [c.key if isinstance(c, Sample) else f"partner {n}" for n, c in enumerate(cases)]
+        if len(ids) != len(cases):
+            raise ConfigError(f"partners: {len(ids)} ids for {len(cases)} cases; give each its own")
         self.ids, self.keep = tuple(ids), keep
         self._cases = dict(zip(self.ids, cases, strict=True))
         self._kept: dict[str, Sample] = {}
@@ -105,15 +102,46 @@ class Partners(Mapping[str, Sample]):
         partner : Sample
         """
         at = draws.uniform()
-        others = [i for i in self.ids if i != sample.key]
+        others = [i for i in self.ids if not self._is_key_of(i, sample)]
         first = min(int(at * len(others)), len(others) - 1)
         for key in others[first:] + others[:first]:
             found = self[key]
-            if found.content != sample.content:  # a file given twice may have two names
+            if not _same_image(found, sample):  # a file given twice may have two names
                 return key, found
         raise ConfigError(
             "partners: there is none but the sample itself; give others to mix with as partners="
         )
+
+    def _is_key_of(self, key: str, sample: Sample) -> bool:
+        """Whether a name is the sample's: one given, or that of the same image."""
+        return key == sample.key and (bool(sample.id) or _same_image(self[key], sample))
+
+
+def _same_image(a: Sample, b: Sample) -> bool:
+    """Whether two samples show the same; lazy images may be the same without a digest to tell."""
+    x, y = a.image, b.image
+    if is_lazy(x) or is_lazy(y):
+        return x is y or (bool(getattr(x, "digest", "")) and a.content == b.content)
+    # Few rows tell most images apart, but not those that are empty there.
+    return a.content == b.content and np.array_equal(x, y, equal_nan=True)
+
+
+def _is_case(given: Any) -> bool:
+    """Whether something is a sample, or can be loaded."""
+    if isinstance(given, tuple):
+        return len(given) == 2 and _is_path(given[0]) and (given[1] is None or _is_path(given[1]))
+    return isinstance(given, Sample) or callable(given) or _is_path(given)
+
+
+def _is_path(given: Any) -> bool:
+    """Whether something is a path, or a list of some."""
+    listed = given if isinstance(given, (list, tuple)) and given else [given]
+    return all(isinstance(part, (str, os.PathLike)) for part in listed)
+
+
+def _named(given: Any) -> str:
+    plain = isinstance(given, (str, int, float, tuple, list))
+    return f"{type(given).__name__} {repr(given) if plain else ''}".rstrip()
 
 
 def _loaded(case: Any, key: str) -> Sample:
@@ -161,7 +189,7 @@ def listed(
                 load,
                 found[n * files : (n + 1) * files],
                 masks[n] if masks else None,
-                id=f"case {n}",
+                id=f"partner {n}",
                 **options,
             )
             for n in range(len(found) // files)
@@ -183,67 +211,3 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 #: Endings of files that are images by themselves; those of DICOM are slices, or have no ending.
 _SINGLE = {".gz", ".nii", ".mha", ".mhd", ".nrrd", ".tif", ".tiff", ".png", ".jpg", ".jpeg"}
-
-
-@dataclass(frozen=True)
-class Company:
-    """Who may be mixed into a sample, and how what stands before the mix is planned for them.
-
-    ``plan`` takes a sample, the stream of each transform by name, and the transforms.
-    """
-
-    sample: Sample
-    partners: Partners | None
-    plan: Callable[[Sample, Callable[[str], Draws], tuple[Named, ...]], tuple[Plan, State]]
-
-    def invite(
-        self, draws: Draws, state: State, name: str, number: int = 0, then: tuple[Named, ...] = ()
-    ) -> tuple[str, Sample, Plan]:
-        """Draw a partner, and plan for it what stands before; ``then`` comes after that.
-
-        ``number`` tells several partners of one mix apart.
-        """
-        if self.partners is None:
-            raise ConfigError(
-                f"{name}: other samples are needed to mix with; give them as partners=[…], on the "
-                "command line as --partners (medsataug.torch.Dataset takes its own cases)"
-            )
-        key, found = self.partners.draw(draws, self.sample)
-        streams = (*draws.parts, key, number)
-        try:
-            plan, after = self.plan(found, lambda own: Draws(*streams, own), (*state.before, *then))
-        except MedSatAugError as error:
-            raise type(error)(f"{name}: partner {key!r}: {error}") from None
-        _check(state, after, f"{name}: partner {key!r}")
-        draws.note("partner", key)
-        return key, found, plan
-
-
-def _check(ours: State, theirs: State, place: str) -> None:
-    """Refuse a partner whose voxels are not comparable one by one."""
-    if ours.grid.shape != theirs.grid.shape:
-        raise GeometryError(
-            f"{place} is {list(theirs.grid.shape)} there, the sample {list(ours.grid.shape)}; put "
-            "a Patch or Resize of one size before the mix"
-        )
-    a, b = ours.channels, theirs.channels
-    names, others = [c.name for c in a], [c.name for c in b]
-    waves = [(c.wavelength_um, d.wavelength_um) for c, d in zip(a, b, strict=False)]
-    if len(a) != len(b) or (names != others and set(names) == set(others)):
-        raise ConfigError(
-            f"{place} has the channels {', '.join(others)}, the sample {', '.join(names)}; load "
-            "both with the same channels in the same order"
-        )
-    if any(u and v and abs(u - v) > APART * u for u, v in waves):
-        raise ConfigError(f"{place} has bands of other wavelengths; load the same bands of both")
-    regridded = any(s.regrids and signed_permutation(s.matrix) is None for s in ours.path)
-    sizes = [None if s.source is None else s.source.spacing_m for s in (ours, theirs)]
-    if not regridded and sizes[0] is not None and sizes[1] is not None:
-        if not np.allclose(sizes[0], sizes[1], rtol=APART):
-            shown = [" x ".join(f"{m * 1e3:.4g}" for m in s) for s in sizes if s is not None]
-            raise GeometryError(
-                f"{place} has voxels of {shown[1]} mm, the sample of {shown[0]} mm; put a Resample "
-                "(or Resize) before the mix"
-            )
-    if ours.has_label and not theirs.has_label:
-        raise ConfigError(f"{place} has no label, and the sample has one; give it a label too")

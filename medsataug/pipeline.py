@@ -15,9 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
 from medsataug import recipes
+from medsataug.company import Company
 from medsataug.draws import Draws
 from medsataug.errors import ConfigError, MedSatAugError
-from medsataug.partners import Company, Partners
+from medsataug.partners import Partners
 from medsataug.plan import Plan, fold
 from medsataug.roles import Roles, ignored, is_raster
 from medsataug.transforms._mixing import MixingTransform
@@ -30,6 +31,7 @@ from medsataug.transforms.base import (
     config_error,
 )
 from medsataug.types import Array, Sample
+from medsataug.whole import write_whole
 
 Transforms = Annotated[
     tuple[Transform, ...],
@@ -90,8 +92,11 @@ class Pipeline(BaseModel):
         return recipes.load(name if isinstance(name, str) else Path(name))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the recipe as YAML; `load` gives the same pipeline back."""
-        Path(path).write_text(recipes.text(self), encoding="utf-8")
+        """Write the recipe as YAML, whole or not at all; folders are made where they lack.
+
+        `load` gives the same pipeline back; one without a name then bears the file's.
+        """
+        write_whole(recipes.text(self).encode(), Path(path))
         return Path(path)
 
     @cached_property
@@ -178,7 +183,8 @@ class Pipeline(BaseModel):
             return Draws(seed, key, index, own)
 
         planned = partial(self._planned, seed=seed, index=index, progress=progress)
-        company = Company(sample, others, partial(planned, guest=True))
+        guests = partial(planned, guest=True)
+        company = Company(sample, others, guests, self.classes, self.changes_unit)
         plan, _ = planned(sample, streams, self._named, company=company)
         return replace(plan, classes=self.classes, partners=others if self.mixes else None)
 

@@ -12,9 +12,10 @@ import pytest
 
 import medsataug as msa
 from medsataug import blocks, execute, mixing, sweep, threads, transforms
+from medsataug.company import Company
 from medsataug.draws import Draws
 from medsataug.maps import Affine, SpatialMap
-from medsataug.partners import Company, Partners
+from medsataug.partners import Partners
 from medsataug.plan import Plan
 from medsataug.transforms.base import State, Transform
 from medsataug.types import Sample

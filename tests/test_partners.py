@@ -50,16 +50,16 @@ def test_they_are_loaded_when_drawn_and_a_few_are_kept():
         return lambda: loaded.append(number) or made[number].replace(id="")
 
     partners = Partners([case(n) for n in range(6)], keep=2)
-    assert partners.ids == tuple(f"case {n}" for n in range(6))
+    assert partners.ids == tuple(f"partner {n}" for n in range(6))
     assert loaded == []
     sample = phantoms.sample(3)
     plan = msa.Pipeline([MIX]).plan(sample, 1, partners=partners)
     assert len(loaded) == 1
     plan(sample)
     assert len(loaded) == 1
-    for name in ("case 0", "case 1", "case 0", "case 2", "case 0"):
+    for name in ("partner 0", "partner 1", "partner 0", "partner 2", "partner 0"):
         partners[name]
-    assert [*partners._kept] == ["case 2", "case 0"]
+    assert [*partners._kept] == ["partner 2", "partner 0"]
     assert loaded[-2:] == [1, 2]  # the one used all the time stayed
     assert not pickle.loads(pickle.dumps(Partners(made)))._kept
 
@@ -69,10 +69,10 @@ def test_paths_pairs_and_names(tmp_path: Path):
     image = write_nifti(tmp_path / "i.nii.gz", rng.random((9, 8, 7)).astype(np.float32))
     label = write_nifti(tmp_path / "l.nii.gz", np.ones((9, 8, 7), np.uint8))
     partners = Partners.of([image, str(image), (image, label), named("x")[0]])
-    assert partners.ids == ("case 0", "case 1", "case 2", "x")
-    assert partners["case 2"].id == "case 2"
-    assert partners["case 2"].label.all()
-    assert partners["case 0"].label is None
+    assert partners.ids == ("partner 0", "partner 1", "partner 2", "x")
+    assert partners["partner 2"].id == "partner 2"
+    assert partners["partner 2"].label.all()
+    assert partners["partner 0"].label is None
     by_name = Partners.of({"one": image, "two": named("x")[0]})
     assert list(by_name) == ["one", "two"]
     for wrong, message in (
@@ -186,7 +186,7 @@ def test_mixes_on_the_command_line(folders: Path):
     record = json.loads((out / "copy_0000" / "record.json").read_text())
     used = [s["partner"] for part in record["plan"]["segments"] for s in part["steps"]]
     assert len(used) == 4
-    assert set(used) == {"case 0", "case 2"}  # never itself
+    assert set(used) == {"partner 0", "partner 2"}  # never itself
     assert "partners" not in record["plan"]
     replayed = folders / "replayed"
     again = call("replay", out / "copy_0000" / "record.json", *case, *others, "--out", replayed)
@@ -215,7 +215,7 @@ def test_mixes_on_the_command_line(folders: Path):
 def test_files_of_a_case_belong_together(folders: Path):
     images = [folders / "images"]
     assert len(listed(images, [], 1)) == len(listed(images, [], 3)) * 3 == 3
-    assert listed(images, [folders / "labels" / "case2.nii.gz"], 3)["case 0"].label.max() == 3
+    assert listed(images, [folders / "labels" / "case2.nii.gz"], 3)["partner 0"].label.max() == 3
     for labels, files in (([], 2), ([folders / "labels"], 3)):
         with pytest.raises(msa.ConfigError, match="3 image file"):
             listed(images, labels, files)

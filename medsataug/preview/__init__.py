@@ -7,8 +7,6 @@ deformed grid. matplotlib is imported only while a picture is being drawn, and w
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medsataug.errors import ConfigError, FormatError
+from medsataug.errors import ConfigError
 from medsataug.preview.panels import (
     Column,
     Floats,
@@ -28,6 +26,7 @@ from medsataug.preview.panels import (
     page_spacing,
 )
 from medsataug.types import Sample
+from medsataug.whole import write_whole
 
 if TYPE_CHECKING:
     from medsataug.preview.page import GridOverlay
@@ -103,7 +102,7 @@ def draw(
         figure = _figure(original, copies, positions, bands, channel, title)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", facecolor="auto", metadata={"Software": None})
-    _write(buffer.getvalue(), path)
+    write_whole(buffer.getvalue(), path)
     return path
 
 
@@ -197,22 +196,3 @@ def _grid(
 
     step = nice_length(max(columns[0].panels[0].size) / 8)
     return GridOverlay(number, moved, original.grid.shape, page_spacing(original, known), step)
-
-
-def _write(data: bytes, path: Path) -> None:
-    """Write to a temporary name beside ``path``, then rename: never half a picture."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".png.part")
-    except OSError as error:
-        raise FormatError.of(f"{path}: cannot be written ({error.strerror})", error) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise FormatError.of(f"{path}: cannot be written ({error.strerror})", error) from error

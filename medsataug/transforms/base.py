@@ -19,8 +19,8 @@ from medsataug.types import Channel, Sample
 from medsataug.values import Barrier, ChannelAffine, Number, Stat, Tile, ValueStep
 
 if TYPE_CHECKING:
+    from medsataug.company import Company
     from medsataug.facts import Facts
-    from medsataug.partners import Company
 
 Step = SpatialMap | ValueStep | Barrier
 Probability = Annotated[float, Field(ge=0, le=1)]

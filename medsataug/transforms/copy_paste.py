@@ -64,7 +64,7 @@ class CopyPaste(MixingTransform):
             word(draws), float(self.objects), *map(float, sigma),
             *named_classes(self.classes, state),
         )  # fmt: skip
-        moved = (("shift", Translate(offset=self.shift)),)
+        moved = (("CopyPaste.shift", Translate(offset=self.shift)),)
         return self.mix(draws, state, "copy_paste", params, then=moved)
 
 

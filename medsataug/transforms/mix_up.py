@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from medsataug.errors import ConfigError
 from medsataug.transforms._mixing import MixingTransform, beta
@@ -40,6 +40,13 @@ class MixUp(MixingTransform):
 
     alpha: Annotated[float, Field(gt=0)] = 0.2
     classes: Annotated[int, Field(ge=1)] | tuple[int, ...] | None = None
+
+    @field_validator("classes")
+    @classmethod
+    def _once(cls, given: int | tuple[int, ...] | None) -> int | tuple[int, ...] | None:
+        if isinstance(given, tuple) and len(set(given)) < len(given):
+            raise ValueError(f"{list(given)}: each label value may stand there once")
+        return given
 
     @property
     def probabilities(self) -> tuple[int, ...]:
