@@ -138,6 +138,15 @@ class PolicyTransform(Transform):
                 )
         return self
 
+    def steps(self, draws: Draws, state: State) -> tuple[Step, ...]:
+        """Return steps with probability `p`, of a domain of images such as this one."""
+        if not all(state.ndim in known.strengths for known in space(self.domain).values()):
+            raise ConfigError(
+                f"{type(self).__name__}.domain: {self.domain!r} is for 2D images, this one has "
+                f"{state.ndim} axes; allowed: medical"
+            )
+        return super().steps(draws, state)
+
     def apply(self, draws: Draws, state: State, n: int, m: float) -> tuple[Step, ...]:
         """Return the steps of ``n`` operations of magnitude ``m``, drawn with repetition.
 

@@ -6,7 +6,7 @@ from bisect import bisect
 from itertools import accumulate
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from medsataug.errors import ConfigError
 from medsataug.transforms.base import Cases, Draws, State, Step, Transform
@@ -47,7 +47,7 @@ class OneOf(Transform):
         full={"transforms": [{"gamma": {"exponent": 2}}, {"brightness": {"offset": "50%"}}]},
     )
 
-    transforms: Children
+    transforms: Annotated[Children, Field(min_length=1)]
     weights: tuple[float, ...] | None = None
 
     def sample(self, draws: Draws, state: State) -> tuple[Step, ...]:

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+import numpy as np
+from pydantic import Field, field_validator, model_validator
 
 from medsataug.errors import ConfigError, MedSatAugError
-from medsataug.ranges import parsed, rounded, written
+from medsataug.ranges import Range, parsed, rounded, written
 from medsataug.transforms.base import Cases, Draws, State, Step, Transform
 from medsataug.transforms.one_of import Children, apply_children
 
@@ -57,6 +58,11 @@ class Schedule(Transform):
     transforms: Annotated[Children, Field(min_length=1)]
     vary: dict[str, dict[str, Any]]
 
+    @field_validator("vary", mode="before")
+    @classmethod
+    def _as_written(cls, given: Any) -> Any:
+        return _plain(given)
+
     @model_validator(mode="after")
     def _holds_everywhere(self) -> Schedule:
         """Make the transforms at every point at which a way bends."""
@@ -64,6 +70,13 @@ class Schedule(Transform):
             _check(field, way)
             for at in _points(way):
                 self.at(at)
+            for at in _between_points(way):
+                try:
+                    self.at(at)
+                except ConfigError as error:
+                    raise ConfigError(
+                        f"{error}; whole numbers and words go by 'step' alone"
+                    ) from None
         return self
 
     @property
@@ -115,16 +128,16 @@ def _check(field: str, way: Mapping[str, Any]) -> None:
         if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in at):
             raise ConfigError(f"{place}: 'at' lists numbers from 0 to 1, got {list(at)!r}")
         rising = all(a < b for a, b in pairwise(at))
-        if not at or len(values) != len(at) + more or not rising or at[0] < 0 or at[-1] > 1:
+        within = bool(at) and 0 <= at[0] and at[-1] <= 1  # which NaN is not
+        if not within or len(values) != len(at) + more or not rising:
             many = "one value more than points" if more else "a value for each point"
             raise ConfigError(
                 f"{place}: 'at' rises between 0 and 1, with {many}; got {at} and {len(values)} "
                 "values"
             )
     if kind != "step":
-        ends = _ends(way)
-        for value in ends[1:]:
-            _between(ends[0], value, 0.5, place)
+        for before, after in pairwise(_ends(way)):
+            _between(before, after, 0.5, place)
 
 
 def _ends(way: Mapping[str, Any]) -> list[Any]:
@@ -137,6 +150,28 @@ def _points(way: Mapping[str, Any]) -> list[float]:
     kind, given = next(iter(way.items()))
     at = [0.0, *(() if kind in ("linear", "cosine") else map(float, given["at"])), 1.0]
     return [*at, *((a + b) / 2 for a, b in pairwise(at))]
+
+
+def _between_points(way: Mapping[str, Any]) -> list[float]:
+    """Progress between two points at no simple part of the way: no number is whole there."""
+    return [a + (b - a) / math.e for a, b in pairwise(sorted(set(_points(way))))]
+
+
+def _plain(given: Any) -> Any:
+    """Numbers, words and lists of them, as a recipe writes them."""
+    if isinstance(given, Range):
+        return given.plain()
+    if isinstance(given, (np.ndarray, np.generic)):
+        return given.tolist()
+    if isinstance(given, Mapping):
+        return {key: _plain(value) for key, value in given.items()}
+    if isinstance(given, (list, tuple)):
+        return [_plain(value) for value in given]
+    if given is not None and not isinstance(given, (bool, int, float, str)):
+        raise ConfigError(
+            f"Schedule.vary: numbers, words, and lists of them expected, got {type(given).__name__}"
+        )
+    return given
 
 
 def _value(way: Mapping[str, Any], progress: float) -> Any:
@@ -168,6 +203,7 @@ def _between(a: Any, b: Any, part: float, place: str) -> Any:
             (u, unit), (v, other) = parsed(a), parsed(b)
         except ValueError as error:
             raise ConfigError(f"{place}: {error}; with 'step' values may be words") from None
-        if unit == other or not u or not v:
+        # As in a range, 0 needs no unit, and nothing else may lack it.
+        if unit == other or (not unit and not u) or (not other and not v):
             return written(rounded(u + (v - u) * part), unit or other)
     raise ConfigError(f"{place}: {a!r} and {b!r} are not of one form and unit")

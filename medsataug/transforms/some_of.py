@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from medsataug.errors import ConfigError
 from medsataug.transforms.base import Cases, Draws, State, Step, Transform
@@ -25,7 +27,7 @@ class SomeOf(Transform):
         full={"transforms": [{"gamma": {"exponent": 2}}, {"brightness": {"offset": "50%"}}]},
     )
 
-    transforms: Children
+    transforms: Annotated[Children, Field(min_length=1)]
     count: int | tuple[int, int] = (1, 2)
 
     def sample(self, draws: Draws, state: State) -> tuple[Step, ...]:
