@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,8 @@ def read_boxes(given: Any, ndim: int) -> Points:
 
 def read_polygons(given: Any, ndim: int) -> tuple[Points, ...]:
     """Rings of (P, D) corners; the last is joined to the first."""
+    if not isinstance(given, Iterable):
+        raise ConfigError(f"polygons: a list of (P, {ndim}) arrays expected, got {given!r}")
     return tuple(read_points(p, ndim, f"polygons[{i}]") for i, p in enumerate(given))
 
 
@@ -254,12 +256,16 @@ def _cut(ring: Points, axis: int, limit: float, sign: int) -> Points:
     return np.array(out).reshape(-1, 2)
 
 
-def boxes_around(polygons: Sequence[Points]) -> NDArray[np.float64]:
+def boxes_around(polygons: Sequence[Points], ndim: int = 2) -> NDArray[np.float64]:
     """(N, 2, D) boxes around polygons: tighter than a box's own, which holds all of a box.
 
-    NaN for a polygon without a place.
+    NaN for a polygon without a place, or without corners. ``ndim`` is D where there are none.
     """
-    return np.array([[p.min(axis=0), p.max(axis=0)] for p in polygons], dtype=np.float64)
+    out = np.full((len(polygons), 2, polygons[0].shape[1] if len(polygons) else ndim), np.nan)
+    for box, polygon in zip(out, polygons, strict=True):
+        if len(polygon):
+            box[:] = polygon.min(axis=0), polygon.max(axis=0)
+    return out
 
 
 def boxes_of(label: Array, values: Sequence[int]) -> NDArray[np.float64]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medsataug.errors import ConfigError
-from medsataug.types import Array, Sample
+from medsataug.types import Array, LazyImage, Sample, is_lazy
 
 #: A number for all axes, or one for each.
 Scale = float | Sequence[float]
 
 
-def regions(label: Array, listed: Sequence[int | Sequence[int]]) -> NDArray[np.uint8]:
+def regions(label: Array, listed: Sequence[int | Collection[int]]) -> NDArray[np.uint8]:
     """Say for each region where it is: classes may belong to several, such as tumour and its core.
 
     Parameters
@@ -34,7 +34,7 @@ def regions(label: Array, listed: Sequence[int | Sequence[int]]) -> NDArray[np.u
         raise ConfigError("regions: an empty list; give label values, or lists of them")
     out = np.empty((len(listed), *label.shape), np.uint8)
     for into, values in zip(out, listed, strict=True):
-        into[...] = np.isin(label, values)
+        into[...] = np.isin(label, list(values) if isinstance(values, Collection) else values)
     return out
 
 
@@ -63,21 +63,29 @@ def deep_supervision(
     if isinstance(label, Sample):
         if label.label is None:
             raise ConfigError("deep_supervision: the sample has no label")
-        label, ndim = np.asarray(label.label), label.ndim
-    named = [len(s) for s in scales if not isinstance(s, (int, float))]
+        stored, ndim = label.label, label.ndim
+        label = _all_of(stored, label.grid.shape) if is_lazy(stored) else np.asarray(stored)
+    parts = [np.asarray(s, np.float64).tolist() for s in scales]  # numbers of any type
+    named = [len(s) for s in parts if isinstance(s, list)]
     n = ndim or (named[0] if named else label.ndim)
     if any(k != n for k in named) or n > label.ndim:
         raise ConfigError(
             f"deep_supervision: {list(scales)} for {n} axes; numbers, or lists of {n} expected"
         )
-    return [_nearest(label, [s] * n if isinstance(s, (int, float)) else s) for s in scales]
+    return [_nearest(label, s if isinstance(s, list) else [s] * n) for s in parts]
+
+
+def _all_of(label: LazyImage, shape: tuple[int, ...]) -> Array:
+    """([L,] Y, X) label that is read piece by piece, all at once."""
+    whole = label.read(tuple(slice(0, n) for n in shape))
+    return whole[0] if len(whole) == 1 else whole
 
 
 def _nearest(label: Array, scale: Sequence[float]) -> Array:
     lead, out = label.ndim - len(scale), label
     for k, part in enumerate(scale, start=lead):
         size = label.shape[k]
-        new = round(size * part)
+        new = round(size * part) if 0 < part <= 1 else 0
         if not 0 < new <= size:
             raise ConfigError(
                 f"deep_supervision: {part:g} of {size} voxels; above 0 and at most 1 expected, and "

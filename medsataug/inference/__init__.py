@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from medsataug.errors import ConfigError, GeometryError
-from medsataug.inference.inverse import Mask, Probabilities, back, brought_back
+from medsataug.inference.inverse import (
+    Classes,
+    Mask,
+    Probabilities,
+    back,
+    brought_back,
+    class_values,
+)
 from medsataug.inference.views import named_views, refuse_chance
 from medsataug.pipeline import Pipeline
 from medsataug.roles import ignored, is_raster
@@ -41,7 +48,7 @@ def predict(
     swap: Mapping[int, int] | None = None,
     activation: Activation = "softmax",
     overlap: bool = False,
-    classes: Sequence[int] | None = None,
+    classes: Classes = None,
     ignore_index: int | None = None,
 ) -> Sample:
     """Segment a case on its own grid, by the mean of what a network says of several views.
@@ -53,8 +60,8 @@ def predict(
     Parameters
     ----------
     network : callable
-        Takes a (C, [Z,] Y, X) float32 array, in which what lacks (NaN) is 0, and returns
-        (K, [Z,] Y, X) scores of it. It may slide a window over the array.
+        Takes a (C, [Z,] Y, X) float32 array, in which what has no data is 0, and returns
+        (K, [Z,] Y, X) scores of it; −∞ rules a class out. It may slide a window over the array.
     sample : Sample
         All of it is read into memory.
     recipe : Pipeline, or a recipe's name or file
@@ -66,14 +73,16 @@ def predict(
     axes : list of str or int, optional
         Axes that are mirrored (by default all), or the two of the plane that turns (x and y).
     swap : dict, optional
-        Classes that trade places when left and right do, such as ``{1: 2}``, as in `Flip`.
+        Classes that trade places when left and right do, such as ``{1: 2}``, as in `Flip`; of
+        regions their numbers, from 0.
     activation : {"softmax", "sigmoid", "none"}
         What makes probabilities of the scores; ``"none"`` where they are probabilities already.
         A single score (K = 1) is that of class 1 against class 0, by ``"sigmoid"`` or ``"none"``.
     overlap : bool
         Whether the scores are of regions that may overlap, each a layer of the label.
-    classes : sequence of int, optional
-        Label values of the probabilities, rising; by default 0, 1, ….
+    classes : int or sequence of int, optional
+        Label values of the probabilities, rising; by default, or where their number is given,
+        0, 1, ….
     ignore_index : int, optional
         Label where nothing is known: where the image has no data, and what the recipe cut away.
         By default 0, and of rasters the label's nodata value, or 255.
@@ -102,6 +111,13 @@ def predict(
     >>> out.label.tolist()
     [[0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 1, 1]]
     """
+    if not isinstance(sample, Sample):
+        raise ConfigError(f"predict: a Sample expected, got {type(sample).__name__}; see msa.load")
+    if not isinstance(recipe, (Pipeline, str, os.PathLike)):
+        raise ConfigError(
+            f"recipe: a Pipeline, or a recipe's name or file expected, got {type(recipe).__name__};"
+            " msa.Pipeline([…]) makes one of transforms"
+        )
     pipeline = recipe if isinstance(recipe, Pipeline) else Pipeline.load(recipe)
     case = sample.replace(label=None, soft=None, points=None)
     refuse_chance(pipeline, case, f"recipe {pipeline.name!r}")
@@ -157,6 +173,11 @@ def torch_network(module: Any, device: Any = None) -> Network:
         with torch.inference_mode():
             scores = module(torch.from_numpy(image)[None].to(at))
             scores = scores[0] if isinstance(scores, (tuple, list)) else scores
+            if not isinstance(scores, torch.Tensor):
+                raise ConfigError(
+                    f"torch_network: the module gives {type(scores).__name__}, not a tensor; wrap "
+                    "it in one that returns its scores"
+                )
             return np.asarray(scores[0].float().cpu().numpy())
 
     return network
@@ -166,7 +187,7 @@ def _mean(
     network: Network,
     prepared: Sample,
     looks: Sequence[Pipeline],
-    classes: Sequence[int] | None,
+    classes: Classes,
     kind: tuple[Activation, bool],
 ) -> Probabilities:
     """(K, …) mean probabilities on the prepared image's grid, of the views that cover a voxel.
@@ -181,10 +202,13 @@ def _mean(
     for number, look in enumerate(looks):
         refuse_chance(look, labelled, f"views[{number}]")
         plan = look.plan(labelled, seed=0, progress=1.0)
-        image = np.array(plan(prepared).image, dtype=np.float32, order="C")
+        seen = plan(prepared)
+        image = np.array(seen.image, dtype=np.float32, order="C")
         image[np.isnan(image)] = 0
+        if seen.valid is not None:  # in stored units, what lacks is the nodata value
+            image[np.broadcast_to(~seen.valid, image.shape)] = 0
         own = _probabilities(network(image), plan.grid.shape, *kind)
-        own, covered = brought_back(plan, own, classes)
+        own, covered = brought_back(plan, own, _values(classes, len(own), kind[1]))
         if len(looks) == 1:
             return own
         total = np.zeros(own.shape) if total is None else total
@@ -202,7 +226,13 @@ def _probabilities(
     scores: Any, shape: tuple[int, ...], activation: Activation, overlap: bool
 ) -> Probabilities:
     """(K, …) float32 probabilities of a network's scores; of a single one both classes'."""
-    p = np.array(scores, dtype=np.float32, order="C")
+    try:
+        p = np.array(scores, dtype=np.float32, order="C")
+    except (TypeError, ValueError, RuntimeError):  # such as a tensor that requires a gradient
+        raise ConfigError(
+            f"network: one array of scores expected, got {type(scores).__name__} that is none; "
+            "give the scores at full resolution, of a PyTorch module by torch_network"
+        ) from None
     if p.shape[1:] != shape or not len(p):
         raise GeometryError(
             f"network: (K, {', '.join(map(str, shape))}) scores expected, got {list(p.shape)}; "
@@ -217,7 +247,13 @@ def _probabilities(
                 f"activation: softmax needs two or more exclusive classes, got K = {len(p)} and "
                 f"overlap={overlap}; use 'sigmoid'"
             )
-        np.exp(p - p.max(axis=0), out=p)
+        top = p.max(axis=0)
+        if not np.isfinite(top).all():
+            raise ConfigError(
+                "network: some voxels have an infinite score, or none that is finite; −∞ may rule "
+                "out some classes, not all of them"
+            )
+        np.exp(p - top, out=p)
         p /= p.sum(axis=0)
     elif activation == "sigmoid":
         if exclusive:
@@ -236,13 +272,13 @@ def _probabilities(
     return np.concatenate([1 - p, p]) if len(p) == 1 and not overlap else p
 
 
-def _values(classes: Sequence[int] | None, count: int, overlap: bool) -> list[int]:
-    """Label values of ``count`` probabilities."""
-    values = list(range(count)) if classes is None else [int(c) for c in classes]
-    rising = all(a < b for a, b in itertools.pairwise(values))
+def _values(classes: Classes, count: int, overlap: bool) -> list[int]:
+    """Label values of ``count`` probabilities, which the label can hold."""
     if overlap and classes is not None:
         raise ConfigError("classes: regions that may overlap are layers of 0 and 1; leave it out")
-    if len(values) != count or not rising or not all(0 <= v < 2**16 for v in values):
+    values = class_values(classes, count)
+    rising = all(a < b for a, b in itertools.pairwise(values))
+    if not rising or not all(0 <= v < 2**16 for v in values):
         raise ConfigError(
             f"classes: {values}; {count} rising numbers of 0 to 65535 expected, one for each of "
             "the network's probabilities"

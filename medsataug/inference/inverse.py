@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import reduce
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from medsataug.types import Array
 from medsataug.values import LabelStep, Mix
 
 Probabilities = NDArray[np.float32]
+#: Label values, or their number, which stands for 0, 1, …
+Classes = int | Sequence[int] | None
 Mask = NDArray[np.bool_]
 #: Positions that are inverted at once where no matrix describes the map.
 _POINTS = 2**18
@@ -34,7 +37,7 @@ _POINTS = 2**18
 _RIM = 1e-6
 
 
-def back(plan: Plan, array: Array, *, classes: Sequence[int] | None = None, fill: int = 0) -> Array:
+def back(plan: Plan, array: Array, *, classes: Classes = None, fill: int = 0) -> Array:
     """Bring probabilities or a label from a plan's output grid back to its source grid.
 
     Turns, mirrors, crops and pads are undone voxel by voxel, bit for bit. Anything else is
@@ -48,8 +51,9 @@ def back(plan: Plan, array: Array, *, classes: Sequence[int] | None = None, fill
     array : (K, [Z,] Y, X) float, or ([L,] [Z,] Y, X) integers
         Class probabilities, or labels, on ``plan.grid``. A label goes by its largest share, the
         smallest value where shares are equal.
-    classes : sequence of int, optional
-        Label values of the K probabilities; by default 0 … K − 1.
+    classes : int or sequence of int, optional
+        Label values of the K probabilities; by default, or where their number is given,
+        0 … K − 1.
     fill : int
         Label of what the plan cut away.
 
@@ -64,14 +68,20 @@ def back(plan: Plan, array: Array, *, classes: Sequence[int] | None = None, fill
     GeometryError
         For an array of another shape.
     ConfigError
-        For a plan that mixes in other samples.
+        For a plan that mixes in other samples, and for classes that are not K.
     """
     array, ndim = np.asarray(array), plan.grid.ndim
     _check(plan, array)
     if array.dtype.kind == "f":
         return brought_back(plan, array, classes)[0]
     layers = array.reshape(-1, *plan.grid.shape)
-    swapped = _swapped(plan)
+    swapped, limits = _swapped(plan), np.iinfo(array.dtype)
+    for value in (fill, *swapped.values()):
+        if not limits.min <= value <= limits.max:
+            raise ConfigError(
+                f"back: the label {value} does not fit {array.dtype}; give a fill of {limits.min} "
+                f"… {limits.max}, or the label in a type that holds it"
+            )
     out = np.full((len(layers), *plan.source.shape), fill, array.dtype)
     for layer, into in zip(layers, out, strict=True):
         best = np.zeros(plan.source.shape, np.float32)
@@ -83,11 +93,11 @@ def back(plan: Plan, array: Array, *, classes: Sequence[int] | None = None, fill
 
 
 def brought_back(
-    plan: Plan, probabilities: Array, classes: Sequence[int] | None = None
+    plan: Plan, probabilities: Array, classes: Classes = None
 ) -> tuple[Probabilities, Mask | None]:
     """Probabilities on the source grid, and which of its voxels they cover; None for all."""
     swapped = _swapped(plan)
-    known = list(range(len(probabilities))) if classes is None else list(classes)
+    known = class_values(classes, len(probabilities))
     missing = [v for v in swapped if v not in known and swapped[v] in known]
     if missing:
         raise ConfigError(
@@ -97,6 +107,27 @@ def brought_back(
     if swapped:
         probabilities = probabilities[[known.index(swapped.get(v, v)) for v in known]]
     return _moved_back(plan, np.ascontiguousarray(probabilities, np.float32))
+
+
+def class_values(classes: Classes, count: int) -> list[int]:
+    """Label values of ``count`` probabilities.
+
+    Raises
+    ------
+    ConfigError
+        For another number of them, or a value given twice.
+    """
+    given: Any = count if classes is None else classes
+    try:
+        values = [*range(given)] if isinstance(given, Integral) else [int(c) for c in given]
+    except (TypeError, ValueError):
+        values = []
+    if len(values) != count or len(set(values)) < count:
+        raise ConfigError(
+            f"classes: {classes!r}; {count} label values expected, one for each of the "
+            "probabilities, or how many there are"
+        )
+    return values
 
 
 def _check(plan: Plan, array: Array) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -52,8 +53,10 @@ def named_views(
     ConfigError, GeometryError
         For an unknown set, or a turn of a plane whose voxels are not square.
     """
+    if isinstance(given, (list, tuple)) and given:
+        return [_pipeline(view, f"views[{number}]") for number, view in enumerate(given)]
     if not isinstance(given, str):
-        return [_pipeline(view) for view in given] or _unknown(given)
+        return _unknown(given)
     if given not in SETS:
         return _unknown(given)
     mirrored: Sequence[str | int] = tuple("zyx"[-grid.ndim :]) if axes is None else tuple(axes)
@@ -83,9 +86,14 @@ def _plane(grid: Grid, axes: Sequence[str | int] | None) -> str:
     return a + b
 
 
-def _pipeline(view: Any) -> Pipeline:
+def _pipeline(view: Any, place: str) -> Pipeline:
     if isinstance(view, Transform):
         return Pipeline([view], geometry="moved")
+    if not isinstance(view, (Pipeline, str, os.PathLike)):
+        raise ConfigError(
+            f"{place}: a pipeline, a transform or a recipe's name expected, got "
+            f"{type(view).__name__} {view!r}"
+        )
     return view if isinstance(view, Pipeline) else Pipeline.load(view)
 
 
