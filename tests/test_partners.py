@@ -267,3 +267,55 @@ def _mixes(data: Any, number: int) -> list[Any]:
     found = [s for part in plan.segments for s in part.steps]
     assert all(step.partner != case.id for step in found)
     return found
+
+
+@pytest.mark.parametrize(
+    "given",
+    [5, [5], [np.zeros((4, 4))], [("a", "b", "c")], [None], [("a", 5)], {"x": 5}, [[]], object()],
+)
+def test_what_is_no_list_of_cases_is_refused(given: Any) -> None:
+    with pytest.raises(msa.ConfigError, match="partners: a list of samples, paths"):
+        MIX(phantoms.sample(3), seed=1, partners=given)
+
+
+def test_names_are_as_many_as_cases() -> None:
+    with pytest.raises(msa.ConfigError, match="1 ids for 2 cases"):
+        Partners(named("a", "b"), ids=["x"])
+    assert (
+        Partners.of([("i", None), (["i", "j"], "l"), ["i", "j"], Path("i")]).ids[3] == "partner 3"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "a"])
+def test_images_that_are_empty_where_a_few_rows_are_read_are_not_the_same(name: str) -> None:
+    made = np.zeros((2, 1, 512, 512), np.float32)
+    made[0, :, 3:8, 5:9], made[1, :, 100:104, 7:30] = 1, 2
+    a, b = (msa.Sample(image, axes="CYX", id=i) for image, i in zip(made, (name, ""), strict=True))
+    assert a.content == b.content
+    for index in range(5):
+        plan = msa.Pipeline([MIX]).plan(a, 1, index, partners=[b, a.replace(id="again")])
+        (step,) = plan.segments[0].steps
+        assert step.partner == b.key
+    gaps = [s.replace(image=np.where(made[0] > 0, np.nan, made[0])) for s in (a, b)]
+    with pytest.raises(msa.ConfigError, match="none but the sample itself"):
+        MIX(gaps[0], seed=1, partners=[gaps[1].replace(id="again")])
+
+
+class Blank:
+    """Lazy image that says nothing of its content."""
+
+    shape, dtype = (1, 8, 8), np.dtype(np.float32)
+
+    def read(self, window: Any) -> Any:
+        return np.zeros(self.shape, np.float32)[(slice(None), *window)]
+
+    def read_valid(self, window: Any) -> Any:
+        return None
+
+
+def test_lazy_images_without_a_digest_are_told_apart() -> None:
+    grid = msa.Grid.regular((8, 8))
+    a, b = (msa.Sample(Blank(), grid=grid, id=i) for i in "ab")
+    assert Partners([b]).draw(Draws(1), a)[0] == "b"
+    with pytest.raises(msa.ConfigError, match="none but the sample itself"):
+        Partners([a.replace(id="c")]).draw(Draws(1), a)

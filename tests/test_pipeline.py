@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 import medsataug as msa
 from medsataug import recipes, transforms
 from medsataug.maps import Affine
+from medsataug.pipeline import Pipeline
 from medsataug.plan import Plan
 from tests import harness, phantoms
 
@@ -376,3 +379,22 @@ def test_patches_beyond_the_edge_of_a_lazy_raster_mirror_it():
     source = Lazy(image)
     lazy = pipeline(msa.Sample(image=source, **common), seed=1)
     harness.assert_same(lazy, pipeline(msa.Sample(image=image, **common), seed=1))
+
+
+def test_recipes_are_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+    given = msa.Pipeline([msa.Gamma(exponent=2)])
+    path = given.save(tmp_path / "new" / "mine.yaml")
+    assert [p.name for p in path.parent.iterdir()] == ["mine.yaml"]
+    assert Pipeline.load(path) == given.changed(name="mine")
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(msa.FormatError, match=r"mine\.yaml: cannot be written \(No space"):
+        given.changed(name="other").save(path)
+    assert [p.name for p in path.parent.iterdir()] == ["mine.yaml"]
+    assert path.read_bytes() == before
+    with pytest.raises(msa.FormatError, match="cannot be written"):
+        given.save(path / "below.yaml")

@@ -353,3 +353,17 @@ def test_training_items_have_them():
     assert item["polygons"][0].tolist() == [[-3, -3], [-3, 5], [5, 1]]
     assert 0 < item["polygons_visible"][0] < 1
     assert not {"points", "boxes", "polygons"} & Dataset([case(2, None)])[0].keys()
+
+
+def test_boxes_around_nothing():
+    ring = np.array([[2.5, 3], [9, 4.25], [4, 11]])
+    made = shapes.boxes_around([np.zeros((0, 2)), ring])
+    assert np.isnan(made[0]).all()
+    assert made[1].tolist() == [[2.5, 3], [9, 11]]
+    assert shapes.boxes_around([]).shape == (0, 2, 2)
+    assert shapes.boxes_around((), ndim=3).shape == (0, 2, 3)
+
+
+def test_polygons_are_a_list():
+    with pytest.raises(ConfigError, match=r"polygons: a list of \(P, 2\) arrays expected, got 5"):
+        msa.Sample(np.zeros((4, 4)), axes="YX", polygons=5)

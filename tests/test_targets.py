@@ -109,3 +109,44 @@ def test_data_set():
     )
     (batch,) = DataLoader(data, batch_size=1)
     assert [tuple(part.shape) for part in batch["label"]] == [(1, 2, 8, 12, 10), (1, 2, 4, 6, 5)]
+
+
+@pytest.mark.parametrize(
+    "values", [{1, 2}, frozenset((1, 2)), (1, 2), range(1, 3), np.array([1, 2])]
+)
+def test_values_of_a_region_are_listed_in_any_way(values):
+    made = targets.regions(np.array([[0, 1], [2, 3]]), [values, np.int64(3)])
+    assert made.tolist() == [[[0, 1], [1, 0]], [[0, 0], [0, 1]]]
+
+
+def test_scales_are_numbers_of_any_type():
+    for scale in (np.float32(0.5), np.float64(0.5), np.array([1, 0.5, 0.5])):
+        (made,) = targets.deep_supervision(label(), [scale])
+        np.testing.assert_array_equal(
+            made, targets.deep_supervision(label(), [np.asarray(scale).tolist()])[0]
+        )
+    with pytest.raises(ConfigError, match="deep_supervision"):
+        targets.deep_supervision(label(), [float("nan")])
+
+
+class Lazy:
+    """Label that is read piece by piece."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def read(self, window):
+        return self.array[(slice(None), *window)]
+
+    def read_valid(self, window):
+        return None
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_lazy_labels_are_read(layers):
+    stored = label((layers, 12, 10))
+    sample = msa.Sample(np.zeros((12, 10), np.float32), axes="YX")
+    sample = sample.replace(label=Lazy(stored))
+    whole = stored[0] if layers == 1 else stored
+    (made,) = targets.deep_supervision(sample, [0.5])
+    np.testing.assert_array_equal(made, whole[..., 1::2, 1::2])

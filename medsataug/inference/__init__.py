@@ -227,7 +227,7 @@ def _probabilities(
 ) -> Probabilities:
     """(K, …) float32 probabilities of a network's scores; of a single one both classes'."""
     try:
-        p = np.array(scores, dtype=np.float32, order="C")
+        p = np.array(np.asarray(scores), dtype=np.float32, order="C")
     except (TypeError, ValueError, RuntimeError):  # such as a tensor that requires a gradient
         raise ConfigError(
             f"network: one array of scores expected, got {type(scores).__name__} that is none; "

@@ -246,3 +246,18 @@ def test_what_is_lost_is_theirs(monkeypatch):
             got = stage.robbed(label[None], None, flat, 0)
             np.testing.assert_array_equal(one_hot(got[0]), want)
             assert (got != label).any()
+
+
+@pytest.mark.parametrize("kind", ["int16", "float32"])
+def test_channels_of_classes_are_not_moved_off_the_nodata_value(kind):
+    given = case((20, 24))
+    given = given.replace(
+        image=(np.abs(given.image * 9) + 1).astype(kind),
+        meta={"format": "geotiff", "nodata": 0, "label_meta": {"nodata": 0}},
+        valid=np.ones((1, 20, 24), bool),
+    )
+    out = msa.Pipeline([msa.Rotate(degrees=5), plain()])(given, seed=1)
+    turned = msa.Rotate(degrees=5)(given, seed=1)
+    np.testing.assert_array_equal(out.image[2:], one_hot(turned.label[1]))
+    assert not out.valid.all()
+    assert (out.image[:2][turned.valid.repeat(2, axis=0)] != 0).all()

@@ -69,3 +69,9 @@ def test_a_child_that_normalises_makes_float():
 def test_errors_name_the_child():
     with pytest.raises(msa.ConfigError, match=r"transforms\[1\] Gamma.exponent"):
         msa.OneOf(transforms=[{"contrast": {}}, {"gamma": {"exponent": -1}}])
+
+
+@pytest.mark.parametrize("kind", [msa.OneOf, msa.SomeOf])
+def test_there_is_something_to_choose_from(kind):
+    with pytest.raises(msa.ConfigError, match=rf"{kind.__name__}\.transforms"):
+        kind(transforms=[])

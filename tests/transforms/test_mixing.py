@@ -337,3 +337,8 @@ def test_label_values_that_do_not_fit_are_refused():
     fitting = partner.replace(label=partner.label.astype(np.int32))
     out, _ = mixed(msa.CopyPaste(), sample, fitting)
     assert out.label.dtype == np.uint8
+
+
+def test_a_class_stands_once_among_the_probabilities():
+    with pytest.raises(msa.ConfigError, match=r"MixUp.classes.*\[0, 0, 1\]: each label value"):
+        msa.MixUp(classes=[0, 0, 1])

@@ -190,3 +190,12 @@ def test_an_empty_background_stays_empty_and_water_does_not():
 def test_mistakes_are_named(given, message):
     with pytest.raises(msa.ConfigError, match=message):
         msa.RandAugment(**given)
+
+
+@pytest.mark.parametrize("kind", [msa.RandAugment, msa.TrivialAugment])
+@pytest.mark.parametrize("domain", ["rgb", "multispectral", "sar"])
+def test_domains_of_images_are_not_for_volumes(kind, domain):
+    for given in ({"p": 1}, {"p": 1e-9}, {"m": 0}):
+        with pytest.raises(msa.ConfigError, match=rf"domain: '{domain}' is for 2D.*medical"):
+            msa.Pipeline([kind(domain=domain, **given)]).plan(phantoms.sample(3), 1)
+        assert msa.Pipeline([kind(domain=domain, **given)]).plan(phantoms.sample(2), 1)

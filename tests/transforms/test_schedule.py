@@ -7,6 +7,7 @@ import pytest
 
 import medsataug as msa
 from medsataug.errors import ConfigError
+from medsataug.ranges import Range
 from tests import phantoms
 from tests.harness import assert_same
 
@@ -137,3 +138,59 @@ def test_progress_is_from_0_to_1(progress):
 def test_points_that_are_none_are_refused(way, message):
     with pytest.raises(ConfigError, match=message):
         schedule({"flip": {"axes": "x"}}, p=way)
+
+
+@pytest.mark.parametrize(
+    ("child", "vary"),
+    [
+        ({"rand_augment": {"domain": "medical"}}, {"n": {"linear": [1, 3]}}),
+        ({"patch": {"size": 8}}, {"size": {"linear": [8, 16]}}),
+        ({"patch": {"size": 8}}, {"size": {"piecewise": {"at": [0.5, 1], "values": [8, 12]}}}),
+    ],
+)
+def test_whole_numbers_go_by_step_alone(child, vary):
+    with pytest.raises(ConfigError, match=r"Schedule\.vary: at progress .*'step' alone"):
+        schedule(child, **vary)
+    name = next(iter(vary))
+    assert schedule(child, **{name: {"step": {"at": [0.5], "values": [8, 16]}}})
+    assert schedule(child, **{name: {"linear": [8, 8]}})
+
+
+@pytest.mark.parametrize("ends", [["0%", 5], [5, "0%"], [[0, "0%"], [0, 5]], ["0%", "1rho"]])
+def test_only_a_bare_0_lacks_a_unit(ends):
+    with pytest.raises(ConfigError, match="one form and unit"):
+        schedule({"gaussian_noise": {}}, std={"linear": ends})
+
+
+def test_a_bare_0_goes_with_every_unit():
+    way = {"piecewise": {"at": [0, 0.5, 1], "values": ["5%", 0, "10%"]}}
+    (made,) = schedule({"gaussian_noise": {}}, std=way).at(0.75)
+    assert made.model_dump(mode="json")["std"] == "5%"
+    way = {"piecewise": {"at": [0, 0.5, 1], "values": [0, "5%", 5]}}
+    with pytest.raises(ConfigError, match="one form and unit"):
+        schedule({"gaussian_noise": {}}, std=way)
+
+
+@pytest.mark.parametrize("kind", ["step", "piecewise"])
+def test_points_that_are_nan_are_refused(kind):
+    values = [0, 1] if kind == "step" else [1]
+    with pytest.raises(ConfigError, match="'at' rises between 0 and 1"):
+        schedule({"gamma": {}}, p={kind: {"at": [float("nan")], "values": values}})
+
+
+def test_numbers_of_numpy_are_kept_as_plain_ones(tmp_path):
+    values = [np.float32(0.25), np.float64(0.75)]
+    given = msa.Pipeline(
+        [
+            schedule({"gamma": {}}, p={"step": {"at": np.array([0.5]), "values": values}}),
+            schedule({"gamma": {}}, exponent={"linear": [(1, np.float32(2)), np.array([2, 3])]}),
+            schedule(
+                {"gamma": {}}, exponent={"step": {"at": [0.5], "values": [Range.of((1, 2)), 3]}}
+            ),
+        ]
+    )
+    again = msa.Pipeline.load(given.save(tmp_path / "r.yaml"))
+    assert again.transforms == given.transforms
+    assert again.transforms[0].at(0)[0].p == 0.25
+    with pytest.raises(ConfigError, match="numbers, words, and lists of them expected, got object"):
+        schedule({"gamma": {}}, p={"step": {"at": [0.5], "values": [0, object()]}})
