@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import medsataug as msa
-from medsataug import blocks, execute, mixing, sweep, threads, transforms
+from medsataug import blocks, finished, mixing, sweep, threads, transforms
 from medsataug.company import Company
 from medsataug.draws import Draws
 from medsataug.maps import Affine, SpatialMap
@@ -86,7 +86,7 @@ def small_blocks(number: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK", 100)
         patch.setattr(sweep, "SLICE", 777)
-        patch.setattr(execute, "SLICE", 777)
+        patch.setattr(finished, "SLICE", 777)
         patch.setattr(mixing, "SLICE", 77)
         patch.setattr(threads, "count", lambda: number)
         yield
