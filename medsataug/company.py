@@ -16,6 +16,7 @@ from medsataug.draws import Draws
 from medsataug.errors import ConfigError, GeometryError, MedSatAugError
 from medsataug.maps import signed_permutation
 from medsataug.partners import Partners
+from medsataug.roles import ignored
 from medsataug.types import Sample
 
 if TYPE_CHECKING:
@@ -126,8 +127,9 @@ def _check_labels(ours: State, theirs: State, sample: Sample, partner: Sample, p
             f"{place} has {theirs.facts.layers} label(s), the sample {ours.facts.layers}; give "
             "both the same"
         )
-    if set(ours.ignore) != set(theirs.ignore):
-        shown = [", ".join(map(str, s.ignore)) or "none" for s in (ours, theirs)]
+    nothing = [ignored(s) for s in (sample, partner)]
+    if nothing[0] != nothing[1]:
+        shown = [", ".join(map(str, values)) or "none" for values in nothing]
         raise ConfigError(
             f"{place} has {shown[1]} for label values that are no class (nodata), the sample "
             f"{shown[0]}; store both labels with one nodata value"

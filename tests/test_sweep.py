@@ -58,7 +58,7 @@ def test_what_must_not_be_folded_is_not():
 
 
 def work_of(image, valid=None, owned=False):
-    array, source = execute._working(image, valid, owned=owned)
+    array, source = execute._working(image, valid, owned=owned, room=None)
     return Work(array, None, np.zeros(len(image), np.float32), None, None, source)
 
 
