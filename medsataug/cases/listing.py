@@ -83,13 +83,10 @@ def channel_names(images: Sequence[Path], parts: Sequence[str]) -> tuple[str, ..
     A file of one channel is called as ``parts`` says; channels of one file keep their names,
     behind the part's where files share some.
     """
-    names = [list(describe(path).get("channels") or ["grey"]) for path in images]
-    if all(len(own) == 1 for own in names):
-        return tuple(parts)
+    owns = [list(describe(path).get("channels") or ["grey"]) for path in images]
+    names = [[p] if len(own) == 1 else own for own, p in zip(owns, parts, strict=True)]
     every = [name for own in names for name in own]
-    shared = len(set(every)) < len(every)
-    return tuple(
-        part if len(own) == 1 else f"{part} {name}" if shared else name
-        for own, part in zip(names, parts, strict=True)
-        for name in own
-    )
+    if len(set(every)) == len(every):
+        return tuple(every)
+    pairs = zip(names, parts, strict=True)
+    return tuple(n if len(own) == 1 else f"{p} {n}" for own, p in pairs for n in own)
