@@ -50,7 +50,8 @@ def raster(path: Path, seed: int = 0, shape=(4, 50, 70), values=None, nodata=Non
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(
         path, "w", driver="GTiff", count=shape[0], height=shape[1], width=shape[2],
-        dtype=data.dtype, crs="EPSG:32633", transform=Affine(10, 0, 5e5, 0, -10, 5e6), nodata=nodata,
+        dtype=data.dtype, crs="EPSG:32633", transform=Affine(10, 0, 5e5, 0, -10, 5e6),
+        nodata=nodata,
     ) as made:  # fmt: skip
         made.write(data)
     return path

@@ -88,7 +88,8 @@ def pixels(shape, tiles):
 
 
 @pytest.mark.parametrize(("size", "tile", "folds", "buffer"), [
-    ((300, 470), 40, 5, None), ((300, 470), 40, 4, 0), ((210, 100), 32, 3, 40), ((64, 640), 64, 5, 1),
+    ((300, 470), 40, 5, None), ((300, 470), 40, 4, 0), ((210, 100), 32, 3, 40),
+    ((64, 640), 64, 5, 1),
 ])  # fmt: skip
 def test_no_tested_pixel_is_near_a_training_tile(tmp_path, size, tile, folds, buffer):
     image = files.raster(tmp_path / "scene.tif", shape=(1, *size))
