@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug.errors import ConfigError
-from medsataug.types import Array, Window
+from medsataug.types import Array
 
 #: Image types the kernels read as they are.
 NATIVE = ("float32", "uint8", "int16", "uint16")
@@ -69,15 +69,6 @@ def memory(array: Array) -> Memory:
         span = 1 + sum((n - 1) * s for n, s in zip(array.shape, strides, strict=True))
         flat = np.lib.stride_tricks.as_strided(array, (span,), (array.itemsize,))
     return Memory(flat, strides, array.shape[1:])  # type: ignore[arg-type]
-
-
-def placed(part: Array, window: Window, shape: tuple[int, ...]) -> Array:
-    """Array of ``shape`` that holds ``part`` at its window; the rest is 0 and takes no memory."""
-    if part.shape[-len(shape) :] == shape:
-        return part
-    out = np.zeros((*part.shape[: part.ndim - len(shape)], *shape), part.dtype)
-    out[(slice(None),) * (part.ndim - len(shape)) + window] = part
-    return out
 
 
 def plane_of(valid: Array | None, channel: int) -> Array | None:

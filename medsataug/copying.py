@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ def copied(spatial: SpatialMap, array: Array, fill: Any, border: str) -> Array |
     if found is None:
         return None
     axes, signs, offsets = found
+    offsets = [o - first for o, first in zip_longest(offsets, spatial.origin, fillvalue=0)]
     inside: list[slice] = [slice(None)] * len(axes)
     takes: list[slice] = []
     whole = True

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medsataug import __version__, threads, timing
-from medsataug.arrays import kernel_source, native, placed, plane_of
+from medsataug.arrays import kernel_source, native, plane_of
 from medsataug.copying import copied
 from medsataug.followed import CaseStatistics
 from medsataug.io.encode import nodata_for, nudge, to_dtype
 from medsataug.kernels.pointwise import has_nan, round_to
-from medsataug.maps import Affine, SpatialMap, fold, homogeneous, input_box
+from medsataug.maps import Affine, SpatialMap, fold, input_box
 from medsataug.mixing import as_layered, one_hot, partner_of
 from medsataug.plan import Plan, Segment
 from medsataug.resample import resample_image
@@ -189,10 +190,7 @@ def _read(
         box = input_box(first, shape, MARGIN)
         if border == "reflect":
             box = _mirrored(first, shape, box)
-    if lazy and first is not None and first.channels is None and len(shape) == 2:
-        shift = homogeneous(np.eye(2), -np.array([float(start) for start, _ in box]))
-        # Cut at a true border the window keeps it; elsewhere it reaches beyond what is seen.
-        local = SpatialMap(first.out_shape, fold((*first.parts, Affine(shift))), first.regrids)
+        local = replace(first, origin=tuple(start for start, _ in box))
         segments = [Segment(local, segments[0].steps), *segments[1:]]
     window = tuple(slice(a, b) for a, b in box)
     valid = sample.valid
@@ -211,13 +209,7 @@ def _read(
         )
     if valid is not None and valid.all():
         valid = None
-    soft = sample.soft
-    if len(shape) == 2:
-        soft = None if soft is None else soft[(slice(None), *window)]
-    elif lazy:  # in its own frame a volume gives what it gives in memory, to the bit
-        image = placed(image, window, shape)
-        valid = None if valid is None else placed(valid, window, shape)
-        label = None if label is None else placed(label, window, shape)
+    soft = None if sample.soft is None else sample.soft[(slice(None), *window)]
     return image, label, valid, soft, segments
 
 
