@@ -20,10 +20,10 @@ from medsataug import threads
 from medsataug.errors import ConfigError, FormatError
 from medsataug.types import Array, LazyImage, Window, is_lazy
 
-#: Voxels along each axis of a chunk and of the blocks in it, which are unpacked one by one. Of
-#: five chunks, three blocks and four packings this read (4, 128, 128, 128) float32 of brain MRI
-#: fastest: 23 ms on one thread (Zstandard at 1: 35 ms and a sixth smaller); copying from memory
-#: takes 6 ms. ``tests/benchmarks/cases.py`` repeats it.
+#: Voxels along each axis of a chunk and of the blocks in it, which are unpacked one by one. With
+#: LZ4 they read (4, 128, 128, 128) float32 of brain MRI in 23 ms on one thread, as quickly as
+#: chunks of 128 or blocks of 16; one chunk for all takes 28 ms, Zstandard 35 ms for files a sixth
+#: smaller; copying from memory takes 6 ms. ``tests/benchmarks/cases.py --chunks`` repeats it.
 CHUNK = {2: (256, 256), 3: (64, 64, 64)}
 BLOCK = {2: (128, 128), 3: (32, 32, 32)}
 #: Files a process keeps open: far below the 1024 that systems allow.

@@ -26,7 +26,7 @@ IMAGE, LABEL, VALID, FACTS, REST = (
     "case.json",
 )
 #: Parts of the image whose statistics are kept; of classes they are computed when asked for.
-_WHERE = ("valid", "all", "nonzero")
+_WHERE = ("valid", "nonzero")
 
 
 class StoredImage:
@@ -90,10 +90,10 @@ class StoredFacts(Facts):
         self._lazy_source = bool(self._held["lazy"])
         for c in range(image.shape[0]):
             for where in _WHERE:
-                values = self._held.get(f"{where} {c}")
-                if values is not None:
-                    count, mean, std = self._held[f"{where} {c} moments"].tolist()
-                    self._distributions[c, where] = Distribution(int(count), mean, std, values)
+                count, mean, std = self._held[f"{where} {c} moments"].tolist()
+                values = self._held[f"{where} {c}"]
+                self._distributions[c, where] = Distribution(int(count), mean, std, values)
+            self._distributions[c, "all"] = self._distributions[c, "valid"]
 
     @cached_property
     def _computed(self) -> Facts:

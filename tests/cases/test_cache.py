@@ -148,6 +148,47 @@ def test_facts_are_read_not_computed(tmp_path, monkeypatch):
             np.testing.assert_array_equal(one.values, other.values)
 
 
+def test_layers_of_a_label(tmp_path):
+    image = files.volume(tmp_path / "image.nii.gz")
+    label = files.volume(tmp_path / "label.nii.gz", 1, channels=2, values=(0, 1, 2))
+    found = cases.CaseSet([cases.Case("a", (image,), label)])
+    mine, theirs = cases.cached(found, tmp_path / "cache")[0].load(), found[0].load()
+    assert mine.facts.layers == theirs.facts.layers == 2
+    for layer in (None, 0, 1):
+        want = theirs.facts.box((1, 2), layer)
+        np.testing.assert_array_equal(mine.facts.box((1, 2), layer), want)
+    alike(msa.Pipeline([msa.Rotate(degrees=(-9, 9)), msa.Patch(size=5)]), mine, theirs)
+
+
+@pytest.mark.parametrize("border", ["constant", "edge", "reflect"])
+@pytest.mark.parametrize("interpolation", ["linear", "cubic", "nearest"])
+def test_a_window_gives_the_bits_of_the_whole(tmp_path, border, interpolation):
+    """Rounded coordinates would differ in one of a million positions, whatever the phantom."""
+    image = files.volume(tmp_path / "image.nii.gz", shape=(70, 60, 50))
+    label = files.volume(tmp_path / "label.nii.gz", shape=(70, 60, 50), values=(0, 1, 2))
+    found = cases.CaseSet([cases.Case("a", (image,), label)])
+    mine, theirs = cases.cached(found, tmp_path / "cache")[0].load(), found[0].load()
+    recipe = msa.Pipeline(
+        [
+            msa.Rotate(degrees=(-25, 25)),
+            msa.Scale(factor=(0.8, 1.3)),
+            msa.Elastic(spacing=12, magnitude=(0, 2)),
+            msa.Flip(axes=["z", "y", "x"]),
+            msa.Patch(size=24),
+        ],
+        border=border,
+        interpolation=interpolation,
+        label_interpolation="nearest" if interpolation == "nearest" else "vote",
+    )
+    alike(recipe, mine, theirs, 4)
+    alike(
+        msa.Pipeline([msa.Flip(axes=["z", "y", "x"]), msa.Patch(size=20)], border=border),
+        mine,
+        theirs,
+        4,
+    )
+
+
 def test_facts_that_were_not_kept(tmp_path):
     found = cases.find(files.nnunet(tmp_path / "set"))
     theirs, mine = found[0].load(), cases.cached(found, tmp_path / "cache")[0].load()
