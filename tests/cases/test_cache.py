@@ -163,7 +163,6 @@ def test_layers_of_a_label(tmp_path):
 @pytest.mark.parametrize("border", ["constant", "edge", "reflect"])
 @pytest.mark.parametrize("interpolation", ["linear", "cubic", "nearest"])
 def test_a_window_gives_the_bits_of_the_whole(tmp_path, border, interpolation):
-    """Rounded coordinates would differ in one of a million positions, whatever the phantom."""
     image = files.volume(tmp_path / "image.nii.gz", shape=(70, 60, 50))
     label = files.volume(tmp_path / "label.nii.gz", shape=(70, 60, 50), values=(0, 1, 2))
     found = cases.CaseSet([cases.Case("a", (image,), label)])
