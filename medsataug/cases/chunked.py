@@ -116,7 +116,7 @@ def _mapped(path: Path) -> Any:
         return library.open(str(path), mode="r", mmap_mode="r", dparams=unpacking)
     except (OSError, RuntimeError, ValueError) as error:
         raise FormatError(
-            f"{path}: cannot be read ({error}); delete it, and it is made anew"
+            f"{path}: cannot be read ({error}); delete its folder, and it is made anew"
         ) from None
 
 
@@ -127,7 +127,7 @@ def read(path: Path, window: Window) -> Array:
             return np.asarray(array[(slice(None), *window)])
         except (OSError, RuntimeError, ValueError) as error:
             raise FormatError(
-                f"{path}: is damaged ({error}); delete it, and it is made anew"
+                f"{path}: is damaged ({error}); delete its folder, and it is made anew"
             ) from None
 
 

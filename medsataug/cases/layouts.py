@@ -61,8 +61,15 @@ def find(path: str | os.PathLike[str], layout: str | None = None) -> CaseSet:
     if layout is not None and layout not in known:
         raise ConfigError(f"layout: {layout!r} is not known; allowed: {', '.join(known)}")
     tried = layouts if layout is None else (known[layout],)
-    found = next((one for one in tried if one.matches(path)), None)
-    if found is None:
-        expected = "; ".join(f"{one.name}: {one.expects}" for one in tried)
-        raise FormatError(f"{path}: no data set that is known; expected is one of: {expected}")
-    return found.read(path)
+    try:
+        found = next((one for one in tried if one.matches(path)), None)
+        if found is not None:
+            return found.read(path)
+    except FormatError:
+        raise
+    except OSError as error:
+        raise FormatError.of(
+            f"{error.filename or path}: cannot be read ({error.strerror})", error
+        ) from None
+    expected = "; ".join(f"{one.name}: {one.expects}" for one in tried)
+    raise FormatError(f"{path}: no data set that is known; expected is one of: {expected}")

@@ -24,7 +24,7 @@ def natural(text: str) -> tuple[Any, ...]:
 
 def entries(folder: Path, *, folders: bool) -> list[Path]:
     """Readable files of a folder, or its folders; hidden ones apart, in natural order."""
-    shown = [p for p in folder.iterdir() if not p.name.startswith((".", "_", "~"))]
+    shown = [p for p in folder.iterdir() if not p.name.startswith((".", "__", "~"))]
     wanted = [p for p in shown if (p.is_dir() if folders else is_readable(p))]
     return sorted(wanted, key=lambda p: natural(p.name))
 

@@ -102,7 +102,7 @@ class Cache:
             building.mkdir(parents=True)
             stored.write(sample, building)
             _synced(building)
-            if folder.is_dir():  # damaged
+            if folder.is_dir() and stored.read(folder, case.id) is None:  # damaged
                 chunked.forget(folder)
                 shutil.rmtree(folder)
             os.rename(building, folder)

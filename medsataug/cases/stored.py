@@ -6,12 +6,14 @@ import math
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medsataug.cases import chunked
 from medsataug.cases.plain import from_text, to_text
+from medsataug.errors import FormatError
 from medsataug.facts import Box, Distribution, Facts
 from medsataug.grid import Grid
 from medsataug.types import Array, Channel, Sample, Window, is_lazy
@@ -85,8 +87,7 @@ class StoredFacts(Facts):
         super().__init__(sample)
         label = sample.label
         self._own = isinstance(label, StoredImage) and label.folder == image.folder
-        with np.load(image.folder / FACTS, allow_pickle=False) as held:
-            self._held = {name: held[name] for name in held.files}
+        self._held = _held(image.folder / FACTS)
         self._lazy_source = bool(self._held["lazy"])
         for c in range(image.shape[0]):
             for where in _WHERE:
@@ -203,6 +204,17 @@ def read(folder: Path, id: str) -> Sample | None:
         meta=rest["meta"],
         record=rest["record"],
     )
+
+
+def _held(path: Path) -> dict[str, Any]:
+    """Arrays of a file of facts by name."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise FormatError(
+            f"{path}: is damaged ({error}); delete its folder, and it is made anew"
+        ) from None
 
 
 def _channels(sample: Sample) -> tuple[Channel, ...]:

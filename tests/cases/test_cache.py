@@ -283,6 +283,40 @@ def test_a_damaged_case_is_stored_anew(tmp_path, spoil, how):
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
+@pytest.mark.parametrize("spoil", ["image.b2nd", "facts.npz"])
+def test_voxels_and_facts_that_rot_are_told(tmp_path, spoil):
+    found = cases.find(files.nnunet(tmp_path / "set", names=("a",)))
+    kept = cases.cached(found, tmp_path / "cache")
+    (folder,) = (tmp_path / "cache").iterdir()
+    file = folder / spoil
+    held = bytearray(file.read_bytes())
+    held[len(held) // 3 :] = bytes(len(held) - len(held) // 3)
+    file.write_bytes(held)
+
+    def use():
+        sample = kept[0].load()
+        np.testing.assert_array_equal(sample.image.whole, found[0].load().image)
+        return sample.facts
+
+    with pytest.raises(FormatError, match=rf"{spoil}: .* delete its folder"):
+        use()
+
+
+def test_two_writers_at_once(tmp_path, monkeypatch):
+    found = cases.find(files.nnunet(tmp_path / "set", names=("a",)))
+    cache, write = cases.Cache(tmp_path / "cache"), stored.write
+
+    def slower(sample, folder):
+        write(sample, folder)
+        monkeypatch.setattr(stored, "write", write)
+        cache.load(found[0])  # the other one is done first
+
+    monkeypatch.setattr(stored, "write", slower)
+    sample = cache.load(found[0])
+    np.testing.assert_array_equal(sample.image.whole, found[0].load().image)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("blosc")])
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, error):
     found = cases.find(files.nnunet(tmp_path / "set"))
