@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -214,8 +216,5 @@ def test_cases_travel_to_workers(tmp_path):
 
 
 def test_the_package_does_not_import_it():
-    import subprocess
-    import sys
-
     code = "import sys, medsataug; sys.exit('medsataug.cases' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
