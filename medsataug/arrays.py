@@ -25,6 +25,12 @@ def native(array: Array) -> Array:
     return np.asarray(writable(np.ascontiguousarray(array)))
 
 
+def room_for(shape: tuple[int, ...], dtype: Any, room: Array | None) -> Any:
+    """Memory of a shape and type: ``room`` where that fits, else new."""
+    fits = room is not None and room.shape == shape and room.dtype == dtype
+    return room if fits else np.empty(shape, dtype)
+
+
 class _Plain:
     """Hand over an array's memory without its read-only mark."""
 

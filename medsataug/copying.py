@@ -7,14 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from medsataug.arrays import room_for
 from medsataug.maps import Displacement, SpatialMap, signed_permutation
 from medsataug.types import Array
 
 
-def copied(spatial: SpatialMap, array: Array, fill: Any, border: str) -> Array | None:
+def copied(
+    spatial: SpatialMap, array: Array, fill: Any, border: str, room: Array | None = None
+) -> Array | None:
     """(K, …) ``array`` through a map that moves whole voxels only; None for any other map.
 
     Values are copied, never computed. Beyond the border stands ``fill``, or what ``border`` says.
+    ``room`` is memory for the result, where it fits.
     """
     if any(isinstance(p, Displacement) for p in spatial.parts):
         return None
@@ -43,9 +47,10 @@ def copied(spatial: SpatialMap, array: Array, fill: Any, border: str) -> Array |
     if not whole and border != "constant":
         return _bordered(array, axes, signs, offsets, spatial.out_shape, border).transpose(turned)
     part = array[(slice(None), *takes)].transpose(turned)
+    out: Array = room_for((len(array), *spatial.out_shape), array.dtype, room)
     if whole:
-        return part.copy(order="C")
-    out = np.empty((len(array), *spatial.out_shape), array.dtype)
+        out[...] = part
+        return out
     fills = np.broadcast_to(fill, (len(array),))
     for into, value, source in zip(out, fills, part, strict=True):
         into[...] = value

@@ -91,3 +91,9 @@ class Draws:
         if isinstance(value, float):
             value = f"{value:.4g}{unit}"
         self.log[name] = f"{self.log[name]}, {value}" if name in self.log else str(value)
+
+
+def shuffled(count: int, *key: Any) -> list[int]:
+    """Return the numbers below ``count`` in an order drawn by ``key``."""
+    order: list[int] = np.argsort(Draws(*key).uniforms(count), kind="stable").tolist()
+    return order

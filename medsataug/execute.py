@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medsataug import __version__, threads, timing
-from medsataug.arrays import kernel_source, native, plane_of
+from medsataug import __version__, timing
+from medsataug.arrays import kernel_source, native, plane_of, room_for
 from medsataug.copying import copied
+from medsataug.finished import finished
 from medsataug.followed import CaseStatistics
-from medsataug.io.encode import nodata_for, nudge, to_dtype
-from medsataug.kernels.pointwise import has_nan, round_to
+from medsataug.io.encode import to_dtype
 from medsataug.maps import Affine, SpatialMap, fold, input_box
 from medsataug.mixing import as_layered, one_hot, partner_of
 from medsataug.plan import Plan, Segment
 from medsataug.resample import resample_image
-from medsataug.roles import AIR_HU, ignored, image_fills, is_raster, label_fill
+from medsataug.roles import ignored, image_fills, is_raster, label_fill
 from medsataug.shapes import moved_boxes, moved_polygon
-from medsataug.sweep import SLICE, Source, Work, sweep
+from medsataug.sweep import Source, Work, sweep
 from medsataug.transforms.base import channels_after
 from medsataug.types import Array, Channel, Sample, is_lazy
 from medsataug.values import Mix
@@ -30,8 +30,16 @@ from medsataug.values import Mix
 MARGIN = 3
 
 
-def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sample:
+def execute(
+    plan: Plan, sample: Sample, partners: Mapping[str, Sample], into: Array | None = None
+) -> Sample:
     """Return a new sample; ``sample`` stays as it is.
+
+    Parameters
+    ----------
+    into : C-contiguous float32 array, optional
+        Memory that the image is made in where it has its shape and is float32; where it has not,
+        or the last step made memory of its own, the result's image is another array.
 
     Raises
     ------
@@ -59,18 +67,21 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
     moved = floating = whole = False
     for number, segment in enumerate(segments, start=1):
         clock.enter(number)
+        room = into if segment is segments[-1] else None
         if segment.spatial is not None:
             moved = True
-            as_given = not segment.steps and segment is segments[-1]
+            as_given = not segment.steps and segment is segments[-1] and room is None
             image_now, valid, work.label, whole = _moved(
-                segment.spatial, image_now, valid, work.label, work.fills, outside, plan, as_given
-            )
+                segment.spatial, image_now, valid, work.label, work.fills, outside, plan, as_given,
+                room,
+            )  # fmt: skip
             if work.soft is not None:
                 work.soft = _soft(segment.spatial, work.soft, plan)
         if segment.steps:
             clock.turn("in")
             fresh = segment.spatial is not None and image_now.dtype == np.float32
-            work.image, work.source = _working(image_now, valid, owned=fresh or floating)
+            owned = fresh or floating
+            work.image, work.source = _working(image_now, valid, owned=owned, room=room)
             sweep(work, segment.steps)
             image_now, valid, floating, whole = work.image, None, True, work.whole
             for step in segment.steps:
@@ -88,7 +99,7 @@ def execute(plan: Plan, sample: Sample, partners: Mapping[str, Sample]) -> Sampl
         soft = one_hot(work.label, plan.classes, work.nothing)
     soft = soft.copy() if soft is not None and soft is given_soft else soft
     valid = valid.copy() if valid is not None and not moved else valid
-    image_now, valid = _finished(
+    image_now, valid = finished(
         image_now, valid, plan, sample, None if moved else image, stored, whole
     )
     return Sample(
@@ -243,6 +254,7 @@ def _moved(
     label_fill: int,
     plan: Plan,
     as_given: bool,
+    room: Array | None,
 ) -> tuple[Array, NDArray[np.bool_] | None, Array | None, bool]:
     """Image, validity and label through a map; validity is NaN in the image where resampled.
 
@@ -254,7 +266,7 @@ def _moved(
         stored: Array = fills
         if image.dtype.kind != "f":
             stored = to_dtype(np.where(np.isnan(fills), 0, fills).astype(np.float64), image.dtype)
-        new = copied(spatial, image, stored, border)
+        new = copied(spatial, image, stored, border, room)
         if new is not None:
             beyond = nodata and border == "constant"
             mask = valid
@@ -265,7 +277,7 @@ def _moved(
             label = None if label is None else copied(spatial, label, label_fill, border)
             return new, mask, label, False
     out, new_label, whole = resample_image(
-        spatial, image, valid, label, fills, label_fill, plan.roles, as_given
+        spatial, image, valid, label, fills, label_fill, plan.roles, as_given, room
     )
     return out, None, new_label, whole
 
@@ -283,7 +295,7 @@ def _soft(spatial: SpatialMap, soft: NDArray[np.float32], plan: Plan) -> NDArray
 
 
 def _working(
-    image: Array, valid: NDArray[np.bool_] | None, *, owned: bool
+    image: Array, valid: NDArray[np.bool_] | None, *, owned: bool, room: Array | None
 ) -> tuple[NDArray[np.float32], Source | None]:
     """Float32 image that may be changed, NaN where there is no data.
 
@@ -293,106 +305,7 @@ def _working(
         planes = [plane_of(valid, k) for k in range(len(image))]
         flat = [None if plane is None else plane.reshape(-1) for plane in planes]
         channels = [kernel_source(c, v).reshape(-1) for c, v in zip(image, planes, strict=True)]
-        return np.empty(image.shape, np.float32), Source(channels, flat)
+        return room_for(image.shape, np.float32, room), Source(channels, flat)
     if valid is not None:
         image[np.broadcast_to(~valid, image.shape)] = np.nan
     return image, None
-
-
-def _has_nan(image: NDArray[np.float32]) -> bool:
-    flat = image.ravel(order="K")
-    found: list[bool] = []
-    threads.run(
-        lambda start: found.append(has_nan(flat[start : start + SLICE])),
-        range(0, flat.size, SLICE),
-    )
-    return any(found)
-
-
-def _integers(image: NDArray[np.float32], dtype: np.dtype[Any]) -> Array:
-    """Round half to even and saturate; NaN becomes 0."""
-    if dtype.itemsize > 2:
-        return to_dtype(image, dtype)
-    limits, out = np.iinfo(dtype), np.empty_like(image, dtype=dtype)
-    low, high = np.float32(limits.min), np.float32(limits.max)
-    flat, into = image.ravel(order="K"), out.ravel(order="K")
-
-    def work(start: int) -> None:
-        part = slice(start, start + SLICE)
-        round_to(flat[part], low, high, np.float32(0), into[part])
-
-    threads.run(work, range(0, flat.size, SLICE))
-    return out
-
-
-def _finished(
-    image: Array,
-    valid: NDArray[np.bool_] | None,
-    plan: Plan,
-    sample: Sample,
-    original: Array | None,
-    stored: np.dtype[Any],
-    whole: bool,
-) -> tuple[Array, NDArray[np.bool_] | None]:
-    """Image in the dtype it leaves in, and its validity.
-
-    Integers come back as the integers they were stored in, rounded half to even and saturated,
-    unless the recipe changes the unit. Voxels without data hold what was stored there where
-    nothing changed but values (``original``); else the nodata value, or where there is none NaN
-    in floats, the air of a CT or 0 in integers. In another unit NaN stays NaN, the rest is 0.
-    """
-    if not image.dtype.isnative:
-        image = image.astype(image.dtype.newbyteorder("="))
-    integers = stored.kind in "iu" and not plan.changes_unit
-    if image.dtype == stored and stored == np.float64 and not plan.changes_unit:
-        return _only_copied(image, valid, sample, original)
-    if image.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # a float64 nodata value, which is set below
-            image = image.astype(np.float32, copy=False)
-        if not whole and _has_nan(image):
-            bad = np.isnan(image)
-            valid = ~bad if valid is None else valid & ~bad
-            valid = valid[:1] if (valid == valid[:1]).all() else valid
-    if integers and image.dtype != stored:
-        image = _integers(image, stored)
-    elif not integers:
-        image = image.astype(np.float32, copy=False)
-    if valid is None:
-        return image, None
-    nodata = nodata_for(image.dtype, sample.meta.get("nodata"))
-    gap: Any = np.nan
-    if original is not None and image.dtype == stored and len(original) <= len(image):
-        gap = original  # channels that were added have no gaps
-    elif plan.changes_unit:
-        # A stored value would be any number in the new unit; NaN says the same in every unit.
-        gap = np.nan if stored.kind == "f" and sample.meta.get("nodata") is None else 0
-    elif nodata is not None and np.isfinite(nodata):
-        gap = nodata
-    elif integers:
-        air = AIR_HU if sample.meta.get("modality") == "CT" else 0
-        gap = max(air, int(np.iinfo(image.dtype).min))
-    _fill_gaps(image, ~valid, gap)
-    if nodata is not None and not plan.changes_unit:
-        nudge(image, valid, nodata)
-    return image, valid
-
-
-def _fill_gaps(image: Array, invalid: NDArray[np.bool_], gap: Any) -> None:
-    """Set what has no data to a number, or to what an array of as many or fewer channels holds."""
-    if isinstance(gap, np.ndarray):
-        image, invalid = image[: len(gap)], invalid[: len(gap)]
-    if len(invalid) == 1:  # far faster than all channels voxel by voxel: gaps are few
-        where: Any = (slice(None), *np.nonzero(invalid[0]))
-        image[where] = gap[where] if isinstance(gap, np.ndarray) else gap
-    else:
-        np.copyto(image, gap, where=invalid, casting="unsafe")
-
-
-def _only_copied(
-    image: Array, valid: NDArray[np.bool_] | None, sample: Sample, original: Array | None
-) -> tuple[Array, NDArray[np.bool_] | None]:
-    """Float64 voxels that nothing computed: they stay what they are, and so does their type."""
-    if valid is not None and original is None:
-        nodata = sample.meta.get("nodata")
-        image[np.broadcast_to(~valid, image.shape)] = np.nan if nodata is None else nodata
-    return image, valid

@@ -72,15 +72,18 @@ class Plan:
         default=None, repr=False, metadata={"saved": False}
     )
 
-    def __call__(self, sample: Sample, partners: Any = None) -> Sample:
+    def __call__(
+        self, sample: Sample, partners: Any = None, into: NDArray[np.float32] | None = None
+    ) -> Sample:
         """Carry the plan out; ``sample`` stays as it is.
 
         A plan that mixes and was read from JSON needs its ``partners``: ``{id: sample}``, or the
-        list it was made with.
+        list it was made with. ``into`` is C-contiguous memory, such as a place in a batch, that
+        the image is made in where it has this shape and is float32; ``result.image is into`` then.
         """
         from medsataug.execute import execute
 
-        return execute(self, sample, Partners.of(partners) or self.partners or {})
+        return execute(self, sample, Partners.of(partners) or self.partners or {}, into)
 
     @property
     def path(self) -> list[SpatialMap]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug import threads, timing
-from medsataug.arrays import Memory, as_float, kernel_source, memory, native, plane_of
+from medsataug.arrays import Memory, as_float, kernel_source, memory, native, plane_of, room_for
 from medsataug.blocks import BOX, Block, Positions, Three
 from medsataug.kernels import bands, box, edges, gather, vote
 from medsataug.maps import SpatialMap
@@ -43,6 +43,7 @@ def resample_image(
     label_fill: int,
     roles: Roles,
     as_given: bool = False,
+    room: Array | None = None,
 ) -> tuple[NDArray[np.float32], Array | None, bool]:
     """Carry image and label through ``spatial``.
 
@@ -55,6 +56,8 @@ def resample_image(
         Value beyond the border; NaN is nodata.
     as_given : bool
         Whether interleaved memory gives interleaved memory; else the result is C-contiguous.
+    room : array, optional
+        Memory for the resulting image, where it fits.
 
     Returns
     -------
@@ -64,7 +67,7 @@ def resample_image(
         Whether it is known already that the image has no NaN.
     """
     moving = list(range(len(image)) if spatial.channels is None else spatial.channels)
-    out = _output(image, spatial.out_shape, as_given)
+    out = _output(image, spatial.out_shape, as_given, room)
     for c in set(range(len(image))) - set(moving):
         out[c] = as_float(image[c], plane_of(valid, c))
     pixels = _Image.of(image, valid, moving, fills, roles, out)
@@ -109,12 +112,14 @@ def _carry(positions: Positions, jobs: Sequence[Callable[[Block], None]]) -> Non
     threads.run(work, positions.blocks)
 
 
-def _output(image: Array, shape: tuple[int, ...], as_given: bool) -> NDArray[np.float32]:
+def _output(
+    image: Array, shape: tuple[int, ...], as_given: bool, room: Array | None
+) -> NDArray[np.float32]:
     """(C, *shape) float32 to be filled: C-contiguous, or with channels last where the image is."""
     beside = image.strides[0] == image.itemsize == image.strides[-1] // max(len(image), 1)
     if as_given and len(image) > 1 and beside:
         return np.moveaxis(np.empty((*shape, len(image)), np.float32), -1, 0)
-    return np.empty((len(image), *shape), np.float32)
+    return room_for((len(image), *shape), np.float32, room)  # type: ignore[no-any-return]
 
 
 class _Buffers(threading.local):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from medsataug.errors import ConfigError
 
 _chosen: dict[int, int] = {}
+_own = threading.local()
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
@@ -26,8 +28,15 @@ def set_threads(number: int) -> None:
     _chosen[os.getpid()] = int(number)
 
 
+def work_alone() -> None:
+    """Let what this thread calls run in it alone: other threads have work of their own."""
+    _own.alone = True
+
+
 def count() -> int:
     """Threads in use: as set, else ``MEDSATAUG_THREADS``, else 1 in a worker, else all cores."""
+    if getattr(_own, "alone", False):
+        return 1
     if os.getpid() in _chosen:
         return _chosen[os.getpid()]
     if text := os.environ.get("MEDSATAUG_THREADS"):

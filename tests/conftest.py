@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
 DATA = "MEDSATAUG_REAL_DATA"
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -244,7 +244,7 @@ def test_a_dataset_mixes_its_own_cases(folders: Path):
     cases = [*zip(map(str, images), map(str, labels), strict=True)]
     pipeline = msa.Pipeline([msa.Flip(axes="x"), msa.Mosaic(), msa.MixUp(classes=4, p=0.5)])
     data = Dataset(cases, pipeline, seed=3, repeat=2)
-    assert len(data._kept) == 0
+    assert len(data.items._kept) == 0
     items = [data[n] for n in range(6)]
     assert all(item["soft"].shape == (4, 10, 11, 12) for item in items)
     assert any(((item["soft"] > 0) & (item["soft"] < 1)).any() for item in items)
@@ -262,8 +262,8 @@ def test_a_dataset_mixes_its_own_cases(folders: Path):
 
 
 def _mixes(data: Any, number: int) -> list[Any]:
-    case = data._case(number)
-    plan = data.pipeline.plan(case, data.seed, number, partners=data.partners)
+    case = data.items._loaded(data.items._case_of(number, number))
+    plan = data.items.pipeline.plan(case, data.seed, number, partners=data.partners)
     found = [s for part in plan.segments for s in part.steps]
     assert all(step.partner != case.id for step in found)
     return found

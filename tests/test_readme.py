@@ -38,8 +38,10 @@ def beside_samples(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("number", range(len(blocks("python"))))
 def test_python_runs(number: int, beside_samples: Path) -> None:
     code = blocks("python")[number]
-    if "import torch" in code:
-        pytest.importorskip("torch")
+    for framework in ("torch", "keras"):
+        if f"import {framework}" in code:
+            pytest.importorskip("torch")
+            pytest.importorskip(framework)
     script = beside_samples / "readme.py"
     script.write_text(code, encoding="utf-8")
     run = subprocess.run(

@@ -160,7 +160,7 @@ def test_batches_of_labels_and_valid_masks(tmp_path: Path) -> None:
     sample = msa.load(image, lazy=False)
     label = np.ones(sample.grid.shape, np.uint8)
     data = Dataset([sample.replace(label=label), sample.replace(label=label)], "multispectral")
-    patches = Dataset(data.cases, data.pipeline.with_patch([16]), repeat=3)
+    patches = Dataset(data.items.cases, data.items.pipeline.with_patch([16]), repeat=3)
     (batch,) = DataLoader(patches, batch_size=6)
     assert batch["image"].shape == (6, 4, 16, 16)
     assert batch["label"].shape == (6, 16, 16)
@@ -189,8 +189,8 @@ def test_changing_an_item_changes_no_case(cases: list[tuple[str, str]]) -> None:
 def test_loaded_cases_are_kept_or_not(cases: list[tuple[str, str]]) -> None:
     kept, fresh = dataset(cases), dataset(cases, cache=False)
     assert same(kept[0], fresh[0])
-    assert list(kept._kept) == [0]
-    assert not fresh._kept
+    assert list(kept.items._kept) == [0]
+    assert not fresh.items._kept
 
 
 @pytest.mark.parametrize("options", [{"cases": []}, {"repeat": 0}])

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from isal import isal_zlib
 from numpy.typing import NDArray
 
 from medsataug import threads
+from medsataug.io.packed import deflate
 from medsataug.types import Array
 
 #: ISA-L's level, 0 to 3: the higher ones take a quarter longer for 1 % less.
@@ -82,7 +82,7 @@ def _deflated(strip: Array, block: int) -> list[bytes]:
         # What lies beyond the image is stored too, and never read.
         tile = np.zeros((block, block, len(strip)), strip.dtype.newbyteorder("<"))
         tile[: part.shape[1], : part.shape[2]] = np.moveaxis(part, 0, -1)
-        tiles[number] = isal_zlib.compress(_predicted(tile).data, _LEVEL)
+        tiles[number] = deflate(_predicted(tile), _LEVEL)
 
     threads.run(work, range(len(tiles)))
     return tiles

@@ -10,11 +10,11 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import SimpleITK as sitk
-from isal import igzip, isal_zlib
+from isal import igzip
 from numpy.typing import NDArray
 
 from medsataug.errors import FormatError, GeometryError
@@ -22,6 +22,7 @@ from medsataug.grid import Grid
 from medsataug.io.base import Loaded, ReadOptions, stem_of
 from medsataug.io.encode import integral, nan_where_invalid, not_nan, to_dtype
 from medsataug.io.limits import DEFLATE_RATIO, check_cap, check_size
+from medsataug.io.packed import deflate, write_first
 from medsataug.io.xyz import (
     grid_of_xyz,
     placeable,
@@ -307,7 +308,8 @@ def _write_nrrd(path: Path, values: Array, grid: Grid, thickness: float) -> None
     with path.open("wb") as file:
         file.write("\n".join(lines).encode("ascii"))
         with igzip.IGzipFile("", "wb", 1, cast(Any, file), mtime=0) as stream:
-            stream.write(values.data)
+            data = values.reshape(-1).view(np.uint8).data
+            write_first(cast(BinaryIO, stream), data)
 
 
 def _write_meta(path: Path, values: Array, grid: Grid, thickness: float) -> None:
@@ -315,7 +317,7 @@ def _write_meta(path: Path, values: Array, grid: Grid, thickness: float) -> None
     affine = _lps(grid, thickness)
     sizes = list(grid.shape[::-1]) + [1] * (affine is not None and grid.ndim == 2)
     spacing = spacing_xyz_mm(grid, thickness)[: len(sizes)]
-    packed = isal_zlib.compress(values.data, 1)
+    packed = deflate(values, 1)
     lines = [
         "ObjectType = Image",
         f"NDims = {len(sizes)}",

@@ -28,6 +28,7 @@ from medsataug.io.nifti_header import (
     paths_of,
     read_header,
 )
+from medsataug.io.packed import write_first
 from medsataug.io.xyz import corners_apart, spacing_xyz_mm, xyz_of_grid
 from medsataug.types import Array, Channel, LazyImage, Sample
 
@@ -284,7 +285,7 @@ def _planes(
 
 
 def _put(stream: BinaryIO, header: Any, planes: Iterator[Array]) -> None:
-    stream.write(header.binaryblock + bytes(4))
+    write_first(stream, header.binaryblock + bytes(4))
     for plane in planes:
         little = plane.astype(plane.dtype.newbyteorder("<"), copy=False)
         stream.write(np.ascontiguousarray(little).data)

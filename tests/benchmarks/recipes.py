@@ -37,14 +37,8 @@ def mine(recipe: str, work: workloads.Workload, *before: Any) -> Call:
 def theirs(work: workloads.Workload) -> Call:
     """nnU-Net's chain in batchgeneratorsv2, from the whole case, with its defaults."""
     import torch
-    from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
-    from batchgeneratorsv2.transforms.utils.random import RandomTransform
 
-    steps = [
-        spatial(0.2),
-        *(RandomTransform(made, apply_probability=p) for p, made in intensity().values()),
-        MirrorTransform((0, 1, 2)),
-    ]
+    steps = chain()
     given, label = torch.from_numpy(work.image), torch.from_numpy(work.label[None].astype(np.int16))
     rng = np.random.default_rng(0)
 
@@ -61,6 +55,18 @@ def theirs(work: workloads.Workload) -> Call:
         return data
 
     return call
+
+
+def chain() -> list[Any]:
+    """nnU-Net's steps in batchgeneratorsv2, with their defaults."""
+    from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+    from batchgeneratorsv2.transforms.utils.random import RandomTransform
+
+    return [
+        spatial(0.2),
+        *(RandomTransform(made, apply_probability=p) for p, made in intensity().values()),
+        MirrorTransform((0, 1, 2)),
+    ]
 
 
 def spatial(p: float) -> Any:

@@ -30,6 +30,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices of 3 × 3: thread
 
 import accuracy
 import chains
+import feed
 import files
 import peers
 import processes
@@ -203,6 +204,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
     "scaling": scaling.row,
     "files": files.row,
     "recipes": recipes.row,
+    "feed": feed.row,
     "accuracy": row_accuracy,
     "plan": row_plan,
     "import": row_import,

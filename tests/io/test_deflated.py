@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import tifffile
 
 from medsataug import set_threads, threads
 from medsataug.grid import Grid
+from medsataug.io.packed import deflate
 from medsataug.io.raster_write import write_raster
 from medsataug.types import Sample
 
@@ -70,6 +74,21 @@ def test_the_same_bytes_whatever_the_threads(
         values, valid = file.read([1, 2, 3]), file.dataset_mask() > 0
     np.testing.assert_array_equal(valid, given.valid[0])
     np.testing.assert_array_equal(values[:, valid], given.image[:, valid])
+
+
+def test_the_same_bytes_wherever_a_stack_lies() -> None:
+    number = 64
+    meeting = Barrier(number)
+    # With few bytes ISA-L has few hashes, so that a wrong one shows soon.
+    data = np.frombuffer(b"abc" * 8, np.uint8)
+
+    def work(_: int) -> bytes:
+        meeting.wait()  # every thread takes one, and all of their stacks are there at once
+        return deflate(data, 1)
+
+    with ThreadPoolExecutor(number) as pool:
+        (packed,) = set(pool.map(work, range(number)))
+    assert zlib.decompress(packed) == data.tobytes()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])

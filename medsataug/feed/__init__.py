@@ -1,0 +1,9 @@
+"""What feeds share: items by number, and the order in which they come.
+
+`medsataug.torch` and `medsataug.keras` stand on this; it needs neither of them.
+"""
+
+from medsataug.feed.items import Case, Items
+from medsataug.feed.order import batches, numbers
+
+__all__ = ["Case", "Items", "batches", "numbers"]
