@@ -148,6 +148,26 @@ def test_processes(tmp_path, method):
     assert kept[0].load().image.whole.sum(dtype=np.int64) == want
 
 
+def test_the_loader_gives_the_same_batches(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed (medsataug[torch])")
+    from medsataug.torch import Dataset
+
+    found = cases.find(files.nnunet(tmp_path / "set"))
+    kept = cases.cached(found, tmp_path / "cache")
+    recipe = msa.Pipeline(
+        [msa.Patch(size=6, foreground=0.5), msa.CutMix(), msa.GaussianNoise(std="3%")]
+    )
+
+    def batches(given, workers):
+        items = Dataset(given, recipe, seed=1, repeat=2)
+        return list(torch.utils.data.DataLoader(items, batch_size=2, num_workers=workers))
+
+    want = batches(found, 0)
+    for workers in (0, 2):
+        for one, other in zip(batches(kept, workers), want, strict=True):
+            assert all(torch.equal(one[name], other[name]) for name in ("image", "label"))
+
+
 def test_threads_and_few_open_files(tmp_path, monkeypatch):
     monkeypatch.setattr(chunked, "OPEN", 2)
     names = [f"c{k}" for k in range(6)]
