@@ -29,6 +29,7 @@ _NAMES = {
     "set_threads": "threads",
 }
 _MODULES = (
+    "cases",
     "grid",
     "inference",
     "io",

@@ -1,5 +1,6 @@
 """Public names; written by tests/generate.py, since the package imports them lazily."""
 
+from medsataug import cases as cases
 from medsataug import grid as grid
 from medsataug import inference as inference
 from medsataug import io as io

@@ -148,8 +148,10 @@ class Positions:
                 f"positions a voxel (at most {MOST}); shrink less, in two steps with a Barrier "
                 "between, or set antialias: false"
             )
+        self._origin = np.array(spatial.origin or (0,) * self.ndim, np.int32)[:, None]
         far = np.full(self.ndim, _FAR)
-        ends = (-far, far) if border == "reflect" else (0 * far - 2, np.asarray(shape) + 1.0)
+        last = self._origin[:, 0] + np.asarray(shape)
+        ends = (-far, far) if border == "reflect" else (self._origin[:, 0] - 2.0, last + 1.0)
         self._limits = np.stack(ends, axis=1)
         self._below, self._above = REACH[interpolation]
         self._most = BOX // channels if packed or self.owner > 1 else SPAN // -(-channels // 8)
@@ -164,6 +166,9 @@ class Positions:
         """Call ``jobs`` with the block, or with its parts where its source is too large."""
         idx, frac, extent = self._kept(math.prod(size) * self.owner)
         self._fill(start, size, idx, frac, extent)
+        if self._origin.any():
+            idx -= self._origin
+            extent -= self._origin
         ends = extent.tolist()
         low = [a - self._below for a, _ in ends]
         boxed = [b + self._above + 1 - a for (_, b), a in zip(ends, low, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ def copied(
     if found is None:
         return None
     axes, signs, offsets = found
+    offsets = [o - first for o, first in zip_longest(offsets, spatial.origin, fillvalue=0)]
     inside: list[slice] = [slice(None)] * len(axes)
     takes: list[slice] = []
     whole = True

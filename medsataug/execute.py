@@ -15,7 +15,7 @@ from medsataug.copying import copied
 from medsataug.finished import finished
 from medsataug.followed import CaseStatistics
 from medsataug.io.encode import to_dtype
-from medsataug.maps import Affine, SpatialMap, fold, homogeneous, input_box
+from medsataug.maps import Affine, SpatialMap, fold, input_box
 from medsataug.mixing import as_layered, one_hot, outside_soft, partner_of
 from medsataug.plan import Plan, Segment
 from medsataug.resample import resample_image
@@ -202,9 +202,7 @@ def _read(
         box = input_box(first, shape, MARGIN)
         if border == "reflect":
             box = _mirrored(first, shape, box)
-        shift = homogeneous(np.eye(len(shape)), -np.array([float(start) for start, _ in box]))
-        # Cut at a true border the window keeps it; elsewhere it reaches beyond what is seen.
-        local = SpatialMap(first.out_shape, fold((*first.parts, Affine(shift))), first.regrids)
+        local = replace(first, origin=tuple(start for start, _ in box))
         segments = [Segment(local, segments[0].steps), *segments[1:]]
     window = tuple(slice(a, b) for a, b in box)
     valid = sample.valid

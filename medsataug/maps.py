@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -164,12 +164,16 @@ class SpatialMap:
         anatomy within it.
     channels : tuple of int or None
         Only these channels move (misregistered bands); the shape then stays.
+    origin : tuple of int
+        First voxel of the input that is in memory, where that is a window of it; else empty.
+        Positions stay those of the whole input, so that a window gives the same bits.
     """
 
     out_shape: tuple[int, ...]
     parts: tuple[Part, ...]
     regrids: bool = False
     channels: tuple[int, ...] | None = None
+    origin: tuple[int, ...] = field(default=(), metadata={"saved": False})
 
     def __call__(self, points: Points) -> Points:
         """Input positions of (P, N) output positions."""

@@ -267,10 +267,14 @@ class Sample:
 
     @cached_property
     def facts(self) -> Facts:
-        """What a plan may know of the voxels; computed when asked, then kept."""
+        """What a plan may know of the voxels; computed when asked, then kept.
+
+        A lazy image that knows them already has a method ``facts``, which takes the sample.
+        """
         from medsataug.facts import Facts
 
-        return Facts(self)
+        known: Any = getattr(self.image, "facts", None)
+        return Facts(self) if known is None else known(self)
 
     def replace(self, **changes: Any) -> Sample:
         """Return a copy with some fields changed."""

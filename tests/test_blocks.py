@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import math
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from medsataug import blocks, resample, threads
 from medsataug.kernels import bands, gather, vote
-from medsataug.maps import Affine, Displacement, SpatialMap, homogeneous
+from medsataug.maps import Affine, Displacement, SpatialMap, homogeneous, input_box
 from medsataug.roles import BORDERS, Roles
 from tests import naive
 
@@ -435,3 +436,32 @@ def test_packing_for_the_borders_sake_changes_no_byte(ndim, kind, border, monkey
         monkeypatch.setattr(resample, "MANY", many)
         same(carry(kind, given, border=border), want)
         same(carry(kind, beside(given), border=border, as_given=True), want)
+
+
+def test_positions_of_a_window_are_those_of_the_whole():
+    """Rounded in the window's own frame, some of these 2.6 million would differ by a bit."""
+    turn = np.linalg.qr(np.array([[9.0, 2, -3], [1, 8, 4], [3, -2, 7]]))[0]
+    offset = np.array([150.3, 165.1, 170.7]) - turn @ np.full(3, 47.5)
+    there = (Affine(homogeneous(turn, offset)),)
+    whole, shape = SpatialMap((96, 96, 96), there), (300, 310, 320)
+    box = input_box(whole, shape, 3)
+    part = replace(whole, origin=tuple(start for start, _ in box))
+    assert all(0 < start < stop < n for (start, stop), n in zip(box, shape, strict=True))
+
+    def positions(spatial, shape):
+        got = blocks.Positions(
+            spatial, shape, antialias=False, border="constant", interpolation="linear",
+            packed=False, channels=1,
+        )  # fmt: skip
+        found = []
+        for at in got.blocks:
+            got.each(*at, [lambda b: found.append((b.window, b.idx.copy(), b.frac.copy()))])
+        idx, frac = np.empty((3, 96, 96, 96), int), np.empty((3, 96, 96, 96), np.float32)
+        for window, i, f in found:
+            size = [s.stop - s.start for s in window]
+            idx[:, *window], frac[:, *window] = i.reshape(3, *size), f.reshape(3, *size)
+        return idx, frac
+
+    (idx, frac), (near, own) = positions(whole, shape), positions(part, [b - a for a, b in box])
+    np.testing.assert_array_equal(near + np.reshape(part.origin, (3, 1, 1, 1)), idx)
+    np.testing.assert_array_equal(own.view(np.uint32), frac.view(np.uint32))
