@@ -1,0 +1,145 @@
+"""What a network is fed: augmented patches in an order that follows from seed and epoch alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, default_collate
+
+from medsataug.errors import ConfigError, MedSatAugError
+from medsataug.torch import Dataset
+from medsataug.train.data import listed, order_of
+
+
+class Items(Dataset):
+    """Patches of one size: image, label and perhaps class probabilities, and what they cost.
+
+    What goes wrong is an item as well, so that it crosses from a worker as one line.
+    """
+
+    patch: tuple[int, ...]
+
+    def __getitem__(self, index: int) -> Any:
+        started = time.perf_counter(), time.process_time()
+        case = self.cases[index // self.repeat]
+        try:
+            item = super().__getitem__(index)
+        except MedSatAugError as error:
+            return type(error)(f"case {case.id!r}: {error}")
+        image, valid = item["image"], item.get("valid")
+        if tuple(image.shape[1:]) != self.patch:
+            return ConfigError(
+                f"case {case.id!r}: the recipe gives {list(image.shape[1:])}, the patch is "
+                f"{list(self.patch)}; quarter turns swap sides: choose a patch of equal sides, or "
+                "put the recipe's patch after its last spatial transform"
+            )
+        if valid is not None:
+            image = image.where(valid, 0)
+        spent = (time.perf_counter() - started[0], time.process_time() - started[1])
+        kept = {k: item[k] for k in ("label", "soft") if k in item}
+        # What lacks is 0 to a network, in training as in prediction.
+        return kept | {"image": image.nan_to_num(0.0), "spent": torch.tensor(spent)}
+
+
+def collate(items: list[Any]) -> Any:
+    """Return the batch, or what went wrong in one of its items."""
+    return next((i for i in items if isinstance(i, Exception)), None) or default_collate(items)
+
+
+class Batches:
+    """Numbers of the items of each batch, for a loader: in every round each case once.
+
+    Parameters
+    ----------
+    cases, steps, batch, seed : int
+    """
+
+    def __init__(self, cases: int, steps: int, batch: int, seed: int) -> None:
+        self.cases, self.steps, self.batch, self.seed, self.epoch = cases, steps, batch, seed, 0
+
+    @property
+    def repeat(self) -> int:
+        """Items of one case in an epoch, at most."""
+        return -(-self.steps * self.batch // self.cases)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        every = [
+            case * self.repeat + turn
+            for turn in range(self.repeat)
+            for case in order_of(self.cases, "order", self.seed, self.epoch, turn)
+        ]
+        for step in range(self.steps):
+            yield every[step * self.batch : (step + 1) * self.batch]
+
+
+class Feed:
+    """Batches of one epoch after another, how long one waited for them, and what they cost.
+
+    Parameters
+    ----------
+    items : Items
+    batches : Batches
+    workers : int
+        Processes that make items; 0 makes them in this one, while it waits.
+    pinned : bool
+        Whether memory is prepared for a GPU.
+
+    Attributes
+    ----------
+    waited, made, cpu : float
+        Seconds of this epoch: waiting for batches; making them, summed over workers; and of
+        processor time spent on that.
+    """
+
+    def __init__(self, items: Items, batches: Batches, workers: int, pinned: bool) -> None:
+        self.items, self.batches, self.workers = items, batches, workers
+        self.waited = self.made = self.cpu = 0.0
+        self._loader: DataLoader[Any] = DataLoader(
+            items,
+            batch_sampler=batches,
+            num_workers=workers,
+            collate_fn=collate,
+            persistent_workers=workers > 0,
+            pin_memory=pinned,
+            generator=torch.Generator(),  # so that loading draws nothing from the global one
+        )
+
+    def epoch(self, number: int, progress: float) -> Iterator[tuple[Any, list[str]]]:
+        """Yield each batch, and the names of its cases.
+
+        Raises
+        ------
+        MedSatAugError
+            For what went wrong in a worker, or where one was killed; it names the cases.
+        """
+        self.items.set_epoch(number, progress)
+        self.batches.epoch, self.waited, self.made, self.cpu = number, 0.0, 0.0, 0.0
+        started = time.perf_counter()
+        found = iter(self._loader)
+        for indices in self.batches:
+            names = [self.items.cases[i // self.items.repeat].id for i in indices]
+            batch = self._next(found, names)
+            if isinstance(batch, Exception):
+                raise batch
+            made, cpu = batch.pop("spent").sum(dim=0).tolist()
+            self.made, self.cpu = self.made + made, self.cpu + cpu
+            self.waited += time.perf_counter() - started
+            yield batch, names
+            started = time.perf_counter()
+
+    def _next(self, found: Iterator[Any], names: Sequence[str]) -> Any:
+        try:
+            return next(found)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise MedSatAugError(
+                f"a loading worker was killed while making a batch of the cases {listed(names)}; "
+                "most often memory ran out: use fewer workers or a smaller patch"
+            ) from None
