@@ -136,7 +136,8 @@ class Settings(BaseModel):
         ConfigError
             For a patch of another number of axes, and classes that the cases do not suit.
         """
-        said, fields = [], {"channels": found.channels, "spacing": found.spacing}
+        said: list[str] = []
+        fields: dict[str, Any] = {"channels": found.channels, "spacing": found.spacing}
         ndim = len(found.shape)
         if self.patch is None:
             fields["patch"] = patch_of(found.shape, found.spacing, len(self.features))
@@ -185,6 +186,11 @@ class Settings(BaseModel):
     def background(self) -> bool:
         """Whether the first score is of background."""
         return self.regions is None and self.targets[0] == 0
+
+    @property
+    def scored(self) -> tuple[Any, ...]:
+        """What validation gives a Dice of: the targets without background."""
+        return self.targets[1:] if self.background else self.targets
 
 
 def patch_of(shape: Sequence[int], spacing: Sequence[float], stages: int) -> tuple[int, ...]:

@@ -12,28 +12,43 @@ from torch.utils.data import DataLoader, default_collate
 from medsataug.errors import ConfigError, MedSatAugError
 from medsataug.torch import Dataset
 from medsataug.train.data import listed, order_of
+from medsataug.types import Sample
 
 
 class Items(Dataset):
     """Patches of one size: image, label and perhaps class probabilities, and what they cost.
 
     What goes wrong is an item as well, so that it crosses from a worker as one line.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Each with an id.
+    patch : tuple of int
+    **options
+        As of `medsataug.torch.Dataset`.
     """
 
-    patch: tuple[int, ...]
+    def __init__(self, samples: Sequence[Sample], patch: Sequence[int], **options: Any) -> None:
+        super().__init__(samples, **options)
+        self.patch = tuple(patch)
+
+    def name(self, index: int) -> str:
+        """Return the name of an item's case."""
+        case = self.cases[index // self.repeat]
+        return case.id if isinstance(case, Sample) else str(case)
 
     def __getitem__(self, index: int) -> Any:
         started = time.perf_counter(), time.process_time()
-        case = self.cases[index // self.repeat]
         try:
             item = super().__getitem__(index)
         except MedSatAugError as error:
-            return type(error)(f"case {case.id!r}: {error}")
+            return type(error)(f"case {self.name(index)!r}: {error}")
         image, valid = item["image"], item.get("valid")
         if tuple(image.shape[1:]) != self.patch:
             return ConfigError(
-                f"case {case.id!r}: the recipe gives {list(image.shape[1:])}, the patch is "
-                f"{list(self.patch)}; quarter turns swap sides: choose a patch of equal sides, or "
+                f"case {self.name(index)!r}: the recipe gives {list(image.shape[1:])}, but the patch "
+                f"is {list(self.patch)}; quarter turns swap sides: choose a patch of equal sides, or "
                 "put the recipe's patch after its last spatial transform"
             )
         if valid is not None:
@@ -123,7 +138,7 @@ class Feed:
         started = time.perf_counter()
         found = iter(self._loader)
         for indices in self.batches:
-            names = [self.items.cases[i // self.items.repeat].id for i in indices]
+            names = [self.items.name(i) for i in indices]
             batch = self._next(found, names)
             if isinstance(batch, Exception):
                 raise batch

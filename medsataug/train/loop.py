@@ -126,13 +126,13 @@ class Run:
             regions = (*regions, settings.ignore)  # a last layer: where nothing is known
         items = Items(
             found.training,
-            pipeline,
+            settings.patch or (),
+            pipeline=pipeline,
             seed=settings.seed,
             repeat=batches.repeat,
             regions=regions,
             deep_supervision=network.scales,
         )
-        items.patch = settings.patch or ()
         self.feed = Feed(items, batches, settings.workers, self.device.type == "cuda")
 
     def one_epoch(self, epoch: int, log: Log) -> dict[str, Any]:
@@ -153,8 +153,8 @@ class Run:
             log.show(f"{line}  (step {count}/{settings.steps})")
         seconds = time.perf_counter() - started
         last = epoch + 1 in (settings.epochs, *range(0, settings.epochs, settings.validate_every))
-        scores = self.validate() if last else [math.nan] * len(settings.targets)
-        means = {f"dice {_name(t)}": s for t, s in zip(settings.targets, scores, strict=True)}
+        scores = self.validate() if last else [math.nan] * len(settings.scored)
+        means = {f"dice {_name(t)}": s for t, s in zip(settings.scored, scores, strict=True)}
         if last and self.found.test:
             line += "  " + ", ".join(f"{name} {value:.3f}" for name, value in means.items())
         log.say(line)
@@ -215,7 +215,7 @@ class Run:
     def validate(self) -> list[float]:
         """Mean Dice of each target over the test cases in which it is there, or predicted."""
         if not self.found.test:
-            return [math.nan] * len(self.settings.targets)
+            return [math.nan] * len(self.settings.scored)
         each = np.array([self.model.dice(case) for case in self.found.test])
         counts = np.isfinite(each).sum(axis=0)
         sums = np.nansum(each, axis=0)

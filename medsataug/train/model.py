@@ -68,7 +68,7 @@ class Model:
         )
 
     def dice(self, sample: Sample) -> list[float]:
-        """Dice of each of the settings' targets; NaN where it is neither there nor predicted."""
+        """Dice of each target but background; NaN where it is neither there nor predicted."""
         found = np.asarray(self.predict(sample).label)
         truth = _whole(sample)
         known = truth != (-1 if self.settings.ignore is None else self.settings.ignore)
@@ -78,7 +78,7 @@ class Model:
                 for k, region in enumerate(self.settings.regions)
             ]
         else:
-            pairs = [(found == value, truth == value) for value in self.settings.targets]
+            pairs = [(found == value, truth == value) for value in self.settings.scored]
         return [overlap(a & known, b & known) for a, b in pairs]
 
 
