@@ -47,9 +47,9 @@ class Items(Dataset):
         image, valid = item["image"], item.get("valid")
         if tuple(image.shape[1:]) != self.patch:
             return ConfigError(
-                f"case {self.name(index)!r}: the recipe gives {list(image.shape[1:])}, but the patch "
-                f"is {list(self.patch)}; quarter turns swap sides: choose a patch of equal sides, or "
-                "put the recipe's patch after its last spatial transform"
+                f"case {self.name(index)!r}: the recipe gives {list(image.shape[1:])}, not the "
+                f"patch of {list(self.patch)}; quarter turns swap sides: choose a patch of equal "
+                "sides, or put the recipe's patch after its last spatial transform"
             )
         if valid is not None:
             image = image.where(valid, 0)
@@ -137,11 +137,12 @@ class Feed:
         self.batches.epoch, self.waited, self.made, self.cpu = number, 0.0, 0.0, 0.0
         started = time.perf_counter()
         found = iter(self._loader)
-        for indices in self.batches:
+        for step, indices in enumerate(self.batches):
             names = [self.items.name(i) for i in indices]
-            batch = self._next(found, names)
-            if isinstance(batch, Exception):
-                raise batch
+            try:
+                batch = self._next(found, names)
+            except MedSatAugError as error:
+                raise type(error)(f"epoch {number + 1}, step {step + 1}: {error}") from None
             made, cpu = batch.pop("spent").sum(dim=0).tolist()
             self.made, self.cpu = self.made + made, self.cpu + cpu
             self.waited += time.perf_counter() - started
@@ -150,11 +151,14 @@ class Feed:
 
     def _next(self, found: Iterator[Any], names: Sequence[str]) -> Any:
         try:
-            return next(found)
+            batch = next(found)
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
             raise MedSatAugError(
                 f"a loading worker was killed while making a batch of the cases {listed(names)}; "
-                "most often memory ran out: use fewer workers or a smaller patch"
+                "most often memory ran out: use fewer workers or a smaller patch, and resume"
             ) from None
+        if isinstance(batch, Exception):
+            raise batch
+        return batch
