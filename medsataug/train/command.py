@@ -17,8 +17,8 @@ def command(
         Path, typer.Argument(help="A folder with images/ and labels/.", metavar="DATA")
     ],
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="A packaged recipe, or a YAML file.")
-    ] = "mri",
+        str | None, typer.Option("--recipe", "-r", help="A packaged recipe, or a YAML file.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")] = Path("run"),
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Batches of an epoch.")] = None,
@@ -27,7 +27,7 @@ def command(
     features: Annotated[
         str | None, typer.Option(help="Channels of the stages: 16,32,64,128.")
     ] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd or adamw.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adamw or sgd.")] = None,
     rate: Annotated[float | None, typer.Option(help="Learning rate at the start.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed trains the same way.")] = None,
     folds: Annotated[int, typer.Option(min=2, help="Parts that the cases fall into.")] = 5,
@@ -50,11 +50,13 @@ def command(
         "optimizer": optimizer, "seed": seed, "workers": workers, "device": device,
         "patch": _numbers(patch, "--patch"), "features": _numbers(features, "--features"),
     }  # fmt: skip
-    settings = Settings(**{name: value for name, value in asked.items() if value is not None})
+    asked = {name: value for name, value in asked.items() if value is not None}
+    kept = out / "settings.yaml"
+    before = Settings.load(kept).model_dump() if resume and kept.is_file() else {}
+    settings = Settings(**before | asked)
     training, test = split(find(data), folds, fold, settings.seed)
-    if (settings.patch is not None) and len(settings.patch) == 1:
-        ndim = training[0].load().ndim
-        settings = settings.changed(patch=settings.patch * ndim)
+    if settings.patch is not None and len(settings.patch) == 1:
+        settings = settings.changed(patch=settings.patch * training[0].load().ndim)
     with compiling():
         train(training, out, settings, test=test, resume=resume)
     print(out / "checkpoint.pt")

@@ -18,7 +18,7 @@ from medsataug.transforms.base import config_error
 #: Voxels of a patch that is chosen by itself, in 2D and 3D.
 VOXELS = {2: 256**2, 3: 64**3}
 #: Learning rates of the optimizers.
-RATES = {"sgd": 1e-2, "adamw": 1e-3}
+RATES = {"adamw": 2e-3, "sgd": 1e-2}
 #: Settings that change no result, so that a run may be resumed with others.
 FREE = ("workers", "device")
 
@@ -37,9 +37,9 @@ class Settings(BaseModel):
     features : tuple of int
         Channels of each stage of the U-Net, the finest first.
     deep_supervision : bool
-    optimizer : {"sgd", "adamw"}
-        SGD with Nesterov momentum 0.99, as nnU-Net has it, or AdamW; the rate falls to 0 as
-        (1 − epoch / epochs)^0.9.
+    optimizer : {"adamw", "sgd"}
+        AdamW, which is there in fewer steps, or SGD with Nesterov momentum 0.99, as nnU-Net has
+        it; the rate falls to 0 as (1 − epoch / epochs)^0.9.
     rate, weight_decay : float
     foreground : float
         Part of the patches that lie around a class, where the recipe says nothing of it.
@@ -65,7 +65,7 @@ class Settings(BaseModel):
     channels, spacing : optional
         Of the data: names, and median lengths along (z, y, x); filled in by `completed`.
 
-    Source: optimizer, rate and number of steps as in Isensee et al., "nnU-Net", Nature Methods 18
+    Source: SGD, its rate and how it falls as in Isensee et al., "nnU-Net", Nature Methods 18
     (2021), methods.
     """
 
@@ -79,7 +79,7 @@ class Settings(BaseModel):
     patch: tuple[int, ...] | None = None
     features: tuple[int, ...] = Field((16, 32, 64, 128), min_length=2)
     deep_supervision: bool = True
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     rate: float | None = Field(None, gt=0)
     weight_decay: float = Field(3e-5, ge=0)
     foreground: float = Field(0.33, ge=0, le=1)

@@ -322,7 +322,7 @@ def _seed(*key: Any) -> None:
 def _check(value: Tensor, what: str, names: list[str], epoch: int, step: int) -> None:
     if not torch.isfinite(value):
         raise MedSatAugError(
-            f"the {what} is {float(value)} at epoch {epoch + 1}, step {step + 1}, of a batch of "
+            f"the {what} is {value.item()} at epoch {epoch + 1}, step {step + 1}, of a batch of "
             f"the cases {listed(names)}; look at their values, or lower the rate. The last "
             "finished epoch is kept"
         )

@@ -40,6 +40,7 @@ class Model:
     settings: Settings
     pipeline: Pipeline
     device: torch.device
+    _still: Pipeline | None = None
 
     def predict(self, sample: Sample, views: Any = None, batch: int = 1) -> Sample:
         """Segment a case, as `medsataug.inference.predict` says; the classes are label values.
@@ -54,12 +55,14 @@ class Model:
         """
         settings, regions = self.settings, self.settings.regions is not None
         patch = settings.patch or ()
+        if self._still is None:
+            self._still = for_prediction(self.pipeline, sample, patch)
         return predict(
             SlidingWindow(
                 self.network, patch, settings.overlap, batch, self.device, settings.mixed
             ),
             sample,
-            for_prediction(self.pipeline, sample, patch),
+            self._still,
             views=settings.views if views is None else views,
             activation="sigmoid" if regions else "softmax",
             overlap=regions,

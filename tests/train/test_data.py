@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import medsataug as msa
-from tests.train.small import case, cases
 
-from medsataug.train.config import Settings, patch_of  # noqa: E402
-from medsataug.train.data import as_cases, find, split, survey  # noqa: E402
-from medsataug.train.prepare import for_prediction, for_training, normalised  # noqa: E402
+pytest.importorskip("torch", reason="PyTorch is not installed (medsataug[torch])")
+from medsataug.train.config import Settings, patch_of
+from medsataug.train.data import as_cases, find, split, survey
+from medsataug.train.prepare import for_prediction, for_training, normalised
+from tests.train.small import case, cases
 
 
 def surveyed(training: list[Any], test: list[Any] = ()) -> Any:  # type: ignore[assignment]

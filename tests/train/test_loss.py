@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.train.small import torch
-
+torch = pytest.importorskip("torch", reason="PyTorch is not installed (medsataug[torch])")
 from medsataug.train.loss import IGNORED, SMOOTH, at_all_depths, depth_weights, dice_ce  # noqa: E402
 
 RNG = np.random.default_rng(5)

@@ -7,8 +7,8 @@ import pytest
 
 import medsataug as msa
 from medsataug.inference import predict
-from tests.train.small import torch
 
+torch = pytest.importorskip("torch", reason="PyTorch is not installed (medsataug[torch])")
 from medsataug.train.sliding import SlidingWindow, gaussian, window_starts  # noqa: E402
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.train.small import torch
-
+torch = pytest.importorskip("torch", reason="PyTorch is not installed (medsataug[torch])")
 from medsataug.train.loss import IGNORED, at_all_depths  # noqa: E402
 from medsataug.train.unet import UNet, pooling  # noqa: E402
 
