@@ -30,7 +30,7 @@ def command(
     optimizer: Annotated[str | None, typer.Option(help="adamw or sgd.")] = None,
     rate: Annotated[float | None, typer.Option(help="Learning rate at the start.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed trains the same way.")] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Parts that the cases fall into.")] = 5,
+    folds: Annotated[int, typer.Option(min=1, help="Parts of the cases; 1 tests with none.")] = 5,
     fold: Annotated[int, typer.Option(min=0, help="The part to test with.")] = 0,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that augment.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default a GPU.")] = None,

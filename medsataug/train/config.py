@@ -161,7 +161,7 @@ class Settings(BaseModel):
             said.append(f"classes {given} (label value → class): {named}")
         elif self.labels is not None:
             raise ConfigError("Settings: labels and regions; give one of both")
-        found.check_classes(self.regions or fields["labels"])
+        found.check_classes(self.regions or fields["labels"], self.regions is not None)
         if found.ignore is not None:
             said.append(f"label value {found.ignore} is no class: nothing is learnt of it")
         made = self.changed(**fields)

@@ -114,11 +114,16 @@ def find(path: str | os.PathLike[str]) -> list[Case]:
 def split(
     cases: Sequence[Case], folds: int, fold: int, seed: int = 0
 ) -> tuple[list[Case], list[Case]]:
-    """Return cases to train with, and every ``folds``-th one, by keyed chance, to test with."""
-    if not 2 <= folds <= len(cases) or not 0 <= fold < folds:
+    """Return cases to train with, and every ``folds``-th one, by keyed chance, to test with.
+
+    A single fold leaves none to test with.
+    """
+    if folds == 1 and fold == 0:
+        return list(cases), []
+    if not 1 <= folds <= len(cases) or not 0 <= fold < folds:
         raise ConfigError(
-            f"fold {fold} of {folds} with {len(cases)} cases; 2 folds or more, none without a "
-            "case, counted from 0"
+            f"fold {fold} of {folds} with {len(cases)} case(s); folds are counted from 0, and none "
+            "may be without a case; --folds 1 trains with all"
         )
     order = order_of(len(cases), "folds", seed)
     held = set(order[fold::folds])
@@ -165,19 +170,19 @@ class Survey:
         found = {value for counts in self.counts for value in counts}
         return tuple(sorted(found if self.ignore is not None else found | {0}))
 
-    def check_classes(self, wanted: Sequence[Any]) -> None:
+    def check_classes(self, wanted: Sequence[Any], regions: bool) -> None:
         """Refuse classes without a voxel to learn from, and label values that are no class.
 
-        ``wanted`` are label values, or lists of them (regions).
+        ``wanted`` are label values, or lists of them (regions), beyond which there may be others.
         """
         known = {v for w in wanted for v in ([w] if isinstance(w, int) else w)} | {0}
         cases = [*self.training, *self.test]
         for case, counts in zip(cases, self.counts, strict=True):
             strange = sorted(set(counts) - known)
-            if strange:
+            if strange and not regions:
                 raise ConfigError(
                     f"case {case.id!r}: label value(s) {strange}, which are none of the classes "
-                    f"{sorted(known)}; list them in labels (or regions), or mend the label"
+                    f"{sorted(known)}; list them in labels, or mend the label"
                 )
         seen = set().union(*self.counts[: len(self.training)])
         absent = sorted(known - seen - {0})

@@ -22,20 +22,20 @@ class Log:
     Parameters
     ----------
     folder : Path
-    epoch : int
-        The first that is still to come; rows of this and later ones, which a run left that ended
-        before its checkpoint, are dropped.
+    done : int
+        Finished epochs; rows of later ones, left by a run that ended before its checkpoint, are
+        dropped.
     quiet : bool
         Whether nothing is printed.
     """
 
-    def __init__(self, folder: Path, epoch: int, quiet: bool) -> None:
+    def __init__(self, folder: Path, done: int, quiet: bool) -> None:
         self.path, self.quiet = folder / NAME, quiet
         self._rows: list[dict[str, str]] = []
         if self.path.is_file():
             with open(self.path, encoding="utf-8", newline="") as file:
-                self._rows = [r for r in csv.DictReader(file) if int(r["epoch"]) < epoch]
-        self._board = _board(folder, epoch)
+                self._rows = [r for r in csv.DictReader(file) if int(r["epoch"]) <= done]
+        self._board = _board(folder, done + 1)
         self._width = 0
 
     def say(self, line: str) -> None:

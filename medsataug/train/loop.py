@@ -93,7 +93,14 @@ def train(
         checkpoint.replaced(folder / "settings.yaml", settings.text().encode())
         checkpoint.replaced(folder / "recipe.yaml", recipes.text(given).encode())
     for epoch in range(run.epoch, settings.epochs):
-        row = run.one_epoch(epoch, log)
+        try:
+            row = run.one_epoch(epoch, log)
+        except torch.OutOfMemoryError:
+            size = f"{settings.batch} patches of {list(settings.patch or ())}"
+            raise MedSatAugError(
+                f"epoch {epoch + 1}: the GPU's memory does not hold {size}; make patch, batch or "
+                "features smaller"
+            ) from None
         log.write(row)
         checkpoint.save(folder, run.state())
     return run.model
@@ -162,7 +169,7 @@ class Run:
         spent = time.process_time() - cpu + (self.feed.cpu if settings.workers else 0.0)
         dice, entropy = (total / settings.steps).tolist()
         return {
-            "epoch": epoch,
+            "epoch": epoch + 1,
             "loss": dice + entropy,
             "dice loss": dice,
             "cross-entropy": entropy,
@@ -251,15 +258,14 @@ class Run:
                 f"{getattr(before, name)!r}; resume with the same settings, or start another run"
             )
         if state["cases"] != _contents(self.found):
-            own = _contents(self.found)
-            pairs = {**own["training"], **own["test"]}.items()
-            known = {**state["cases"]["training"], **state["cases"]["test"]}
-            other = [n for n, content in pairs if known.get(n) != content]
-            other += [n for n in known if n not in dict(pairs)]
-            what = listed(other) if other else "their split"
+            now, then = (
+                {**c["training"], **c["test"]} for c in (_contents(self.found), state["cases"])
+            )
+            other = [n for n in {**now, **then} if now.get(n) != then.get(n)]
+            what = listed(other) if other else "they are parted otherwise"
             raise ConfigError(
-                f"cases: {what} differ(s) from what the run was started with; resume with the "
-                "same cases, or start another run"
+                f"cases: not those that the run was started with ({what}); resume with the same "
+                "cases and fold, or start another run"
             )
         self.model.network.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -270,6 +276,8 @@ class Run:
     def summary(self) -> list[str]:
         """Say what is trained, and with what."""
         found, settings = self.found, self.settings
+        if self.epoch >= settings.epochs:
+            return [f"all {self.epoch} epochs are finished"]
         weights = sum(p.numel() for p in self.model.network.parameters())
         return [
             f"{len(found.training)} cases to train with, {len(found.test)} to test with; "

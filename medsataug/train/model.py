@@ -12,7 +12,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from medsataug.errors import FormatError
+from medsataug.errors import ConfigError, FormatError
 from medsataug.inference import predict
 from medsataug.pipeline import Pipeline
 from medsataug.train import checkpoint
@@ -111,9 +111,16 @@ def network_of(settings: Settings) -> UNet:
 
 def device_of(name: str) -> torch.device:
     """Device of a name; ``"auto"`` is a GPU where there is one."""
+    has_gpu = torch.cuda.is_available()
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+        name = "cuda" if has_gpu else "cpu"
+    try:
+        found = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device: {name!r}; auto, cpu, cuda or cuda:1 expected") from None
+    if found.type == "cuda" and not has_gpu:
+        raise ConfigError(f"device: {name!r}, but PyTorch finds no GPU here; use cpu or auto")
+    return found
 
 
 def load(folder: str | os.PathLike[str], device: str = "auto") -> Model:

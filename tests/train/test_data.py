@@ -81,7 +81,7 @@ def test_folds_part_the_cases() -> None:
     training, test = split(given, 3, 0, seed=1)
     assert not {c.id for c in training} & {c.id for c in test}
     assert [c.id for c in test] != [c.id for c in split(given, 3, 0, seed=2)[1]]
-    with pytest.raises(msa.ConfigError, match="fold 3 of 3 with 10 cases"):
+    with pytest.raises(msa.ConfigError, match=r"fold 3 of 3 with 10 case\(s\)"):
         split(given, 3, 3)
 
 
