@@ -262,8 +262,11 @@ def _checked(case: Case, sample: Sample) -> Sample:
             "of class numbers (regions are made of it)"
         )
     image = sample.image
-    if not is_lazy(image) and image.dtype.kind == "f" and np.isinf(image).any():
-        raise ConfigError(f"case {case.id!r}: infinite values; mend the image, or leave it out")
+    if not is_lazy(image) and image.dtype.kind == "f":
+        if np.isinf(image).any() or np.isnan(image).all():
+            raise ConfigError(
+                f"case {case.id!r}: infinite values, or none at all; mend it, or leave it out"
+            )
     return sample
 
 

@@ -9,10 +9,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, default_collate
 
+from medsataug import targets
 from medsataug.errors import ConfigError, MedSatAugError
 from medsataug.torch import Dataset
 from medsataug.train.data import listed, order_of
 from medsataug.types import Sample
+
+#: Label value of voxels without data; none of the classes.
+NO_CLASS = torch.iinfo(torch.int64).min
 
 
 class Items(Dataset):
@@ -26,7 +30,8 @@ class Items(Dataset):
         Each with an id.
     patch : tuple of int
     **options
-        As of `medsataug.torch.Dataset`.
+        As of `medsataug.torch.Dataset`; resolutions are needed, and the last of the regions, if
+        any, is where nothing is known.
     """
 
     def __init__(self, samples: Sequence[Sample], patch: Sequence[int], **options: Any) -> None:
@@ -53,10 +58,21 @@ class Items(Dataset):
             )
         if valid is not None:
             image = image.where(valid, 0)
+            self._forget(item["label"], ~valid.any(dim=0))
         spent = (time.perf_counter() - started[0], time.process_time() - started[1])
         kept = {k: item[k] for k in ("label", "soft") if k in item}
         # What lacks is 0 to a network, in training as in prediction.
         return kept | {"image": image.nan_to_num(0.0), "spent": torch.tensor(spent)}
+
+    def _forget(self, labels: list[torch.Tensor], lacking: torch.Tensor) -> None:
+        """Let nothing be learnt of voxels without data, at any resolution."""
+        ndim = lacking.ndim
+        parts = targets.deep_supervision(lacking.numpy(), self.deep_supervision or [1.0], ndim)
+        for label, part in zip(labels, map(torch.from_numpy, parts), strict=True):
+            if self.regions is None:
+                label[part] = NO_CLASS
+            else:
+                label[-1][part] = 1
 
 
 def collate(items: list[Any]) -> Any:

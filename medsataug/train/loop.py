@@ -85,6 +85,11 @@ def train(
     settings, said = settings.completed(found)
     if not normalises:
         said.append("the recipe does not normalise: z-score of each channel by its case, added")
+    if pipeline.classes and pipeline.classes != settings.labels:
+        raise ConfigError(
+            f"MixUp.classes: {list(pipeline.classes)}, but the classes of the training are "
+            f"{list(settings.labels or settings.targets)}; list the same (regions cannot be mixed)"
+        )
     run = Run(settings, for_training(pipeline, settings.patch or (), settings.foreground), found)
     log = Log(folder, run.restore(state) if state else 0, quiet)
     for line in [*said, *run.summary()]:
@@ -128,9 +133,9 @@ class Run:
         self.mixed = settings.mixed and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.mixed)
         batches = Batches(len(found.training), settings.steps, settings.batch, settings.seed)
-        regions = settings.regions
-        if regions is not None and settings.ignore is not None:
-            regions = (*regions, settings.ignore)  # a last layer: where nothing is known
+        regions: Any = settings.regions
+        if regions is not None:  # a last layer says where nothing is known
+            regions = (*regions, () if settings.ignore is None else settings.ignore)
         items = Items(
             found.training,
             settings.patch or (),
@@ -337,9 +342,9 @@ def _check(value: Tensor, what: str, names: list[str], epoch: int, step: int) ->
 
 
 def _contents(found: Survey) -> dict[str, dict[str, str]]:
-    """Digest of each case's image, by its name."""
+    """Digest of each case, by its name."""
     parts = {"training": found.training, "test": found.test}
-    return {name: {s.id: s.content for s in part} for name, part in parts.items()}
+    return {name: {s.id: s.digest for s in part} for name, part in parts.items()}
 
 
 def _name(target: Any) -> str:

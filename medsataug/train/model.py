@@ -73,8 +73,8 @@ class Model:
     def dice(self, sample: Sample) -> list[float]:
         """Dice of each target but background; NaN where it is neither there nor predicted."""
         found = np.asarray(self.predict(sample).label)
-        truth = _whole(sample)
-        known = truth != (-1 if self.settings.ignore is None else self.settings.ignore)
+        truth, known = _truth(sample)
+        known = known & (truth != self.settings.ignore)
         if self.settings.regions is not None:
             pairs = [
                 (found[k] == 1, np.isin(truth, region))
@@ -140,9 +140,13 @@ def load(folder: str | os.PathLike[str], device: str = "auto") -> Model:
     return Model(network, settings, Pipeline(**yaml.safe_load(state["recipe"])), device_of(device))
 
 
-def _whole(sample: Sample) -> NDArray[Any]:
-    """([Z,] Y, X) label in memory."""
-    label = sample.label
+def _truth(sample: Sample) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """([Z,] Y, X) label in memory, and where any channel has data."""
+    label, valid, shape = sample.label, sample.valid, sample.grid.shape
+    whole = tuple(slice(0, n) for n in shape)
     if is_lazy(label):
-        label = label.read(tuple(slice(0, n) for n in sample.grid.shape))
-    return np.asarray(label).reshape(sample.grid.shape)
+        label = label.read(whole)
+    if is_lazy(sample.image):
+        valid = sample.image.read_valid(whole)
+    known = np.ones(shape, bool) if valid is None else valid.any(axis=0)
+    return np.asarray(label).reshape(shape), np.asarray(known)

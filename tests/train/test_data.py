@@ -38,6 +38,7 @@ def test_cases_that_do_not_match() -> None:
     refused(r"^no case to train with", [])
     infinite = flat.replace(image=np.where(flat.image > 60, np.inf, flat.image))
     refused(r"^case 'ball 0': infinite values", [infinite])
+    refused(r"^case 'ball 0': infinite values", [flat.replace(image=flat.image * np.nan)])
     refused(r"^cases\[0\]: 'a.nii.gz'; a Sample or an \(image, label\) pair", ["a.nii.gz"])
     refused(r"^case 'missing': .*missing.nii.gz", [("missing.nii.gz", "missing-label.nii.gz")])
 

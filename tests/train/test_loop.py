@@ -246,6 +246,8 @@ def test_a_damaged_checkpoint(tmp_path: Path) -> None:
 def test_soft_labels_of_mixed_images(tmp_path: Path) -> None:
     recipe = tmp_path / "mixed.yaml"
     recipe.write_text("- patch: {size: 16}\n- mix_up: {classes: [0, 1, 2]}\n")
+    with pytest.raises(msa.ConfigError, match=r"MixUp.classes: \[0, 1, 2\], but .* are \[0, 1\]"):
+        run(tmp_path / "b", cases(4, classes=1), recipe=str(recipe))
     run(tmp_path / "a", recipe=str(recipe))
     assert np.isfinite(float(rows(tmp_path / "a")[1]["loss"]))
 
@@ -260,6 +262,25 @@ def test_ignored_values_are_learnt_from_by_nobody(tmp_path: Path) -> None:
     for name, options in (("a", {}), ("b", {"regions": ((1, 2), 2)})):
         model = run(tmp_path / name, given[:3], given[3:], ignore=9, **options)
         assert 9 not in (model.settings.labels or ())
+
+
+@pytest.mark.parametrize("regions", [None, ((1, 2), 2)])
+def test_nothing_is_learnt_where_there_is_no_data(tmp_path: Path, regions: Any) -> None:
+    """What the label says there, and what the image holds, changes no weight."""
+
+    def blind(sample: msa.Sample, value: int) -> msa.Sample:
+        valid = np.ones(sample.image.shape, bool)
+        valid[:, :, 20:] = False
+        image, label = sample.image.copy(), sample.label.copy()
+        image[:, :, 20:], label[:, 20:] = value * 1000, value
+        return sample.replace(image=image, label=label, valid=valid)
+
+    recipe = tmp_path / "still.yaml"
+    recipe.write_text("- patch: {size: [16, 24], foreground: 0}\n- flip: {axes: [y, x]}\n")
+    for value in (1, 2):
+        given = [blind(c, value) for c in cases(4)]
+        run(tmp_path / str(value), given, recipe=str(recipe), regions=regions)
+    assert_same_weights(tmp_path / "1", tmp_path / "2")
 
 
 def test_values_become_classes_in_their_order(tmp_path: Path) -> None:
