@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import pytest
 
 import medsataug as msa
 
-pytest.importorskip("torch", reason="PyTorch is not installed (medsataug[torch])")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed (medsataug[torch])")
 from medsataug.train import Settings, checkpoint, items, load, loop, train
 from tests.train.small import QUICK, assert_same_weights, case, cases
 
@@ -289,6 +290,30 @@ def test_values_become_classes_in_their_order(tmp_path: Path) -> None:
     assert model.settings.labels == (0, 255)
     assert set(np.unique(model.predict(given[0]).label)) <= {0, 255}
     assert "labels: [0, 255]" in (tmp_path / "settings.yaml").read_text()
+
+
+def test_what_is_no_class_is_ignored() -> None:
+    run_like = SimpleNamespace(settings=Settings(labels=(0, 7, 255)), device="cpu")
+    label = torch.tensor([[0, 7, 255, 9, 300, -1]])
+    assert loop.Run.target(run_like, label).tolist() == [[0, 1, 2, -1, -1, -1]]
+
+
+def test_batches_take_each_case_once_a_round() -> None:
+    batches = items.Batches(cases=5, steps=4, batch=3, seed=1)
+    first = [n for batch in batches for n in batch]
+    assert [len(batch) for batch in batches] == [3] * 4
+    assert sorted(n // batches.repeat for n in first[:5]) == list(range(5))
+    assert len(set(first)) == 12
+    assert first == [n for batch in batches for n in batch]
+    batches.epoch = 1
+    assert first != [n for batch in batches for n in batch]
+
+
+def test_schedules_follow_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, float]] = []
+    monkeypatch.setattr(items.Items, "set_epoch", lambda self, *given: told.append(given))
+    run(tmp_path, epochs=4, steps=1)
+    assert told == [(0, 0.0), (1, 0.25), (2, 0.5), (3, 0.75)]
 
 
 def test_the_progress_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
