@@ -19,8 +19,8 @@ import pytest
 import medsataug as msa
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (medsataug[torch])")
-from medsataug.train import Settings, checkpoint, items, load, loop, train
-from tests.train.small import QUICK, assert_same_weights, case, cases
+from medsataug.train import Settings, checkpoint, items, load, loop, train  # noqa: E402
+from tests.train.small import QUICK, assert_same_weights, case, cases  # noqa: E402
 
 # PyTorch's own workers fork while threads of its own may run, and it closes pipes late.
 pytestmark = [
