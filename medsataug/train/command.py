@@ -1,0 +1,71 @@
+"""``medsataug train``: a folder of cases in, a run out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medsataug.errors import ConfigError
+
+_SIZE = "Voxels of a patch, such as 256 or 32,128,128 (z,y,x)."
+
+
+def command(
+    data: Annotated[
+        Path, typer.Argument(help="A folder with images/ and labels/.", metavar="DATA")
+    ],
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="A packaged recipe, or a YAML file.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")] = Path("run"),
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Batches of an epoch.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Patches of a batch.")] = None,
+    patch: Annotated[str | None, typer.Option(help=_SIZE)] = None,
+    features: Annotated[
+        str | None, typer.Option(help="Channels of the stages: 16,32,64,128.")
+    ] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adamw or sgd.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate at the start.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed trains the same way.")] = None,
+    folds: Annotated[int, typer.Option(min=1, help="Parts of the cases; 1 tests with none.")] = 5,
+    fold: Annotated[int, typer.Option(min=0, help="The part to test with.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that augment.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default a GPU.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+) -> None:
+    """Train a U-Net on a folder of cases; OUT gets settings, a log and a checkpoint."""
+    from medsataug.train import require_torch
+
+    require_torch()
+    from medsataug.train.config import Settings
+    from medsataug.train.data import find, split
+    from medsataug.train.loop import train
+    from medsataug.warm import compiling
+
+    asked: dict[str, Any] = {
+        "recipe": recipe, "epochs": epochs, "steps": steps, "batch": batch, "rate": rate,
+        "optimizer": optimizer, "seed": seed, "workers": workers, "device": device,
+        "patch": _numbers(patch, "--patch"), "features": _numbers(features, "--features"),
+    }  # fmt: skip
+    asked = {name: value for name, value in asked.items() if value is not None}
+    kept = out / "settings.yaml"
+    before = Settings.load(kept).model_dump() if resume and kept.is_file() else {}
+    settings = Settings(**before | asked)
+    training, test = split(find(data), folds, fold, settings.seed)
+    if settings.patch is not None and len(settings.patch) == 1:
+        settings = settings.changed(patch=settings.patch * training[0].load().ndim)
+    with compiling():
+        train(training, out, settings, test=test, resume=resume)
+    print(out / "checkpoint.pt")
+
+
+def _numbers(text: str | None, name: str) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = [p.strip() for p in text.replace("x", ",").split(",")]
+    if not all(p.isdecimal() for p in parts):
+        raise ConfigError(f"{name} {text}: whole numbers expected, such as 16,32,64")
+    return tuple(map(int, parts))
