@@ -31,6 +31,7 @@ from medsataug.options import (
     partners_of,
     picked,
 )
+from medsataug.train.command import train
 
 app = typer.Typer(
     name="medsataug",
@@ -330,6 +331,9 @@ def warmup(as_json: Json = False) -> None:
         _print_json({"folder": str(folder), "seconds": round(seconds, 1)})
     else:
         print(f"kernels are compiled in {folder} ({seconds:.0f} s)")
+
+
+app.command()(train)
 
 
 def _show_warning(

@@ -12,9 +12,14 @@ from medsataug.errors import ConfigError
 _SIZE = "Voxels of a patch, such as 256 or 32,128,128 (z,y,x)."
 
 
-def command(
+def train(
     data: Annotated[
-        Path, typer.Argument(help="A folder with images/ and labels/.", metavar="DATA")
+        Path,
+        typer.Argument(
+            help="A data set: nnU-Net raw, Decathlon, a folder for each case, images/ and labels/, "
+            "or a table.",
+            metavar="DATA",
+        ),
     ],
     recipe: Annotated[
         str | None, typer.Option("--recipe", "-r", help="A packaged recipe, or a YAML file.")
@@ -40,9 +45,9 @@ def command(
     from medsataug.train import require_torch
 
     require_torch()
+    from medsataug import cases
+    from medsataug.train import loop
     from medsataug.train.config import Settings
-    from medsataug.train.data import find, split
-    from medsataug.train.loop import train
     from medsataug.warm import compiling
 
     asked: dict[str, Any] = {
@@ -54,12 +59,29 @@ def command(
     kept = out / "settings.yaml"
     before = Settings.load(kept).model_dump() if resume and kept.is_file() else {}
     settings = Settings(**before | asked)
-    training, test = split(find(data), folds, fold, settings.seed)
+    found = cases.find(data)
+    training, test = _parts(found, folds, fold, settings.seed)
+    if settings.labels is None and settings.regions is None and found.regions is not None:
+        settings = settings.changed(regions=found.regions)
+    if settings.ignore is None and found.ignore is not None:
+        settings = settings.changed(ignore=found.ignore)
     if settings.patch is not None and len(settings.patch) == 1:
         settings = settings.changed(patch=settings.patch * training[0].load().ndim)
     with compiling():
-        train(training, out, settings, test=test, resume=resume)
+        loop.train(training, out, settings, test=test, resume=resume)
     print(out / "checkpoint.pt")
+
+
+def _parts(found: Any, folds: int, fold: int, seed: int) -> tuple[Any, Any]:
+    """Cases to train with, and those of one fold to test with; a single fold leaves none."""
+    from medsataug import cases
+
+    if not 0 <= fold < folds:
+        raise ConfigError(f"--fold {fold} of {folds}: folds are counted from 0")
+    if folds == 1:
+        return found, []
+    training, test = cases.split(found, folds, seed)[fold]
+    return found.pick(training), found.pick(test)
 
 
 def _numbers(text: str | None, name: str) -> tuple[int, ...] | None:

@@ -1,8 +1,7 @@
-"""The cases of a training: found, split and looked through once, before anything is computed."""
+"""The cases of a training, looked through once before anything is computed."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from medsataug.draws import Draws
-from medsataug.errors import ConfigError, FormatError, MedSatAugError
+from medsataug.errors import ConfigError, MedSatAugError
 from medsataug.io import load
 from medsataug.io.base import stem_of
 from medsataug.pipeline import Pipeline
@@ -21,8 +20,6 @@ from medsataug.types import Sample, is_lazy
 
 #: Most names listed in a message.
 SHOWN = 5
-_IMAGES = ("images", "image", "imagesTr")
-_LABELS = ("labels", "label", "masks", "mask", "labelsTr")
 
 
 class Case(Protocol):
@@ -83,54 +80,6 @@ def as_cases(given: Sequence[Any]) -> list[Case]:
     if twice:
         raise ConfigError(f"cases: {listed(sorted(twice))} given more than once")
     return made
-
-
-def find(path: str | os.PathLike[str]) -> list[Case]:
-    """Cases of a folder that holds ``images/`` and ``labels/`` of the same names.
-
-    Raises
-    ------
-    FormatError, ConfigError
-        Where there are no such folders; for an image without its label, naming it.
-    """
-    folder = Path(path)
-    found = [
-        next((folder / n for n in names if (folder / n).is_dir()), None)
-        for names in (_IMAGES, _LABELS)
-    ]
-    if found[0] is None or found[1] is None:
-        raise FormatError(
-            f"{folder}: no folders of images and labels; 'images' and 'labels' expected, with "
-            "files of the same names"
-        )
-    images, labels = ({_name(p): p for p in _files(f)} for f in found if f is not None)
-    lacking = sorted(set(images) - set(labels))
-    if lacking or not images:
-        what = f"without its label: {listed(lacking)}" if lacking else "no image there"
-        raise ConfigError(f"{folder}: {what}; each image needs a file of its name in {found[1]}")
-    return [Files(name, image, labels[name]) for name, image in sorted(images.items())]
-
-
-def split(
-    cases: Sequence[Case], folds: int, fold: int, seed: int = 0
-) -> tuple[list[Case], list[Case]]:
-    """Return cases to train with, and every ``folds``-th one, by keyed chance, to test with.
-
-    A single fold leaves none to test with.
-    """
-    if folds == 1 and fold == 0:
-        return list(cases), []
-    if not 1 <= folds <= len(cases) or not 0 <= fold < folds:
-        raise ConfigError(
-            f"fold {fold} of {folds} with {len(cases)} case(s); folds are counted from 0, and none "
-            "may be without a case; --folds 1 trains with all"
-        )
-    order = order_of(len(cases), "folds", seed)
-    held = set(order[fold::folds])
-    return (
-        [case for k, case in enumerate(cases) if k not in held],
-        [case for k, case in enumerate(cases) if k in held],
-    )
 
 
 def order_of(count: int, *key: Any) -> list[int]:
@@ -268,10 +217,6 @@ def _checked(case: Case, sample: Sample) -> Sample:
                 f"case {case.id!r}: infinite values, or none at all; mend it, or leave it out"
             )
     return sample
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
 
 
 def _name(path: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import Dataset as TorchDataset
 
 from medsataug import targets
 from medsataug.errors import ConfigError, MedSatAugError
@@ -19,7 +20,7 @@ from medsataug.types import Sample
 NO_CLASS = torch.iinfo(torch.int64).min
 
 
-class Items(Dataset):
+class Items(TorchDataset[Any]):
     """Patches of one size: image, label and perhaps class probabilities, and what they cost.
 
     What goes wrong is an item as well, so that it crosses from a worker as one line.
@@ -35,20 +36,27 @@ class Items(Dataset):
     """
 
     def __init__(self, samples: Sequence[Sample], patch: Sequence[int], **options: Any) -> None:
-        super().__init__(samples, **options)
-        self.patch = tuple(patch)
+        self.data, self.patch = Dataset(samples, **options), tuple(patch)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def set_epoch(self, epoch: int, progress: float) -> None:
+        """Other draws for every item, in workers that are there already, too."""
+        self.data.set_epoch(epoch, progress)
 
     def name(self, index: int) -> str:
         """Return the name of an item's case."""
-        case = self.cases[index // self.repeat]
+        made = self.data.items
+        case = made.cases[index // made.repeat]
         return case.id if isinstance(case, Sample) else str(case)
 
     def __getitem__(self, index: int) -> Any:
         started = time.perf_counter(), time.process_time()
         try:
-            item = super().__getitem__(index)
+            item = self.data[index]
         except MedSatAugError as error:
-            return type(error)(f"case {self.name(index)!r}: {error}")
+            return error
         image, valid = item["image"], item.get("valid")
         if tuple(image.shape[1:]) != self.patch:
             return ConfigError(
@@ -67,9 +75,10 @@ class Items(Dataset):
     def _forget(self, labels: list[torch.Tensor], lacking: torch.Tensor) -> None:
         """Let nothing be learnt of voxels without data, at any resolution."""
         ndim = lacking.ndim
-        parts = targets.deep_supervision(lacking.numpy(), self.deep_supervision or [1.0], ndim)
+        made = self.data.items
+        parts = targets.deep_supervision(lacking.numpy(), made.deep_supervision or [1.0], ndim)
         for label, part in zip(labels, map(torch.from_numpy, parts), strict=True):
-            if self.regions is None:
+            if made.regions is None:
                 label[part] = NO_CLASS
             else:
                 label[-1][part] = 1

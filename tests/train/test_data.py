@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import medsataug as msa
 
 pytest.importorskip("torch", reason="PyTorch is not installed (medsataug[torch])")
 from medsataug.train.config import Settings, patch_of
-from medsataug.train.data import as_cases, find, split, survey
+from medsataug.train.data import as_cases, survey
 from medsataug.train.prepare import for_prediction, for_training, normalised
 from tests.train.small import case, cases
 
@@ -73,32 +72,6 @@ def test_default_patches() -> None:
     assert np.prod(thin) < 1.3 * 64**3
     cube = patch_of((200, 400, 400), (2, 1, 1), 4)
     np.testing.assert_allclose(np.array(cube) * (2, 1, 1), np.mean(cube[1:]), rtol=0.15)
-
-
-def test_folds_part_the_cases() -> None:
-    given = as_cases(cases(10))
-    tests = [split(given, 3, fold, seed=1)[1] for fold in range(3)]
-    assert sorted(c.id for part in tests for c in part) == sorted(c.id for c in given)
-    training, test = split(given, 3, 0, seed=1)
-    assert not {c.id for c in training} & {c.id for c in test}
-    assert [c.id for c in test] != [c.id for c in split(given, 3, 0, seed=2)[1]]
-    with pytest.raises(msa.ConfigError, match=r"fold 3 of 3 with 10 case\(s\)"):
-        split(given, 3, 3)
-
-
-def test_folders_of_images_and_labels(tmp_path: Path, real_data: Path) -> None:
-    found = find(real_data / "mri_hippocampus")
-    assert len(found) == 195
-    assert found[0].id == "hippocampus_001"
-    assert found[0].load().label is not None
-    assert len(find(real_data / "em_membrane")) == 30
-    with pytest.raises(msa.FormatError, match="no folders of images and labels"):
-        find(tmp_path)
-    for name in ("images/a.png", "images/b.png", "labels/a.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    with pytest.raises(msa.ConfigError, match=r"without its label: 'b'; each image needs"):
-        find(tmp_path)
 
 
 def test_prediction_sees_what_leaves_nothing_to_chance() -> None:
