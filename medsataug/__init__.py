@@ -40,6 +40,7 @@ _MODULES = (
     "shapes",
     "targets",
     "torch",
+    "train",
     "transforms",
     "values",
 )

@@ -11,6 +11,7 @@ from medsataug import recipes as recipes
 from medsataug import shapes as shapes
 from medsataug import targets as targets
 from medsataug import torch as torch
+from medsataug import train as train
 from medsataug import transforms as transforms
 from medsataug import values as values
 from medsataug.errors import ConfigError as ConfigError
