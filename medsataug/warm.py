@@ -18,6 +18,8 @@ from medsataug.kernels.jit import cache_folder
 from medsataug.pipeline import Pipeline
 from medsataug.transforms.flip import Flip
 from medsataug.transforms.patch import Patch
+from medsataug.transforms.perspective import Perspective
+from medsataug.transforms.transpose import Transpose
 from medsataug.types import Sample
 
 #: Image and label types that kernels are compiled for.
@@ -101,8 +103,8 @@ def _pipelines() -> list[Pipeline]:
     for name in recipes.packaged():
         always = []
         for transform in recipes.load(name).transforms:
-            if isinstance(transform, Patch):
-                continue  # has no kernel of its own, only many voxels
+            if isinstance(transform, (Patch, Transpose, Perspective)):
+                continue  # no kernel of their own; they ask for many voxels, equal sides, 2D
             fields = {n: getattr(transform, n) for n in transform.model_fields_set} | {"p": 1.0}
             if isinstance(transform, Flip) or "spacing" in fields:
                 fields |= {"axes": "x"} if "axes" in fields else {"spacing": 8}

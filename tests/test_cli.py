@@ -368,3 +368,9 @@ def test_a_closed_pipe_is_no_error() -> None:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert run.stderr == ""
+
+
+def test_warmup_compiles_what_recipes_need() -> None:
+    said = call("warmup", "--json")
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["seconds"] > 0

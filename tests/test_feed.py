@@ -235,6 +235,8 @@ def test_items_of_a_case_that_lacks_data_always_say_where() -> None:
         (lambda: Dataset(cases(), length=0), "1 or more"),
         (lambda: Dataset(cases(), length=3, repeat=2), "give one of them"),
         (lambda: Dataset(cases(), one_hot=[1], regions=[1]), "give one"),
+        (lambda: Dataset(cases(), one_hot=True), r"one_hot=True; a list .* \[0, 1, 2\]"),
+        (lambda: Dataset(cases(), deep_supervision=3), r"such as \[1, 0.5, 0.25\]"),
         (lambda: Loader(dataset(), 0), "at least 1"),
         (lambda: Stream(dataset(), 0), "at least 1"),
         (lambda: Order(dataset(), start=99), "start within the epoch"),

@@ -96,6 +96,11 @@ class Items:
             )
         if length is not None and repeat != 1:
             raise ConfigError(f"length={length} and repeat={repeat}; give one of them")
+        lists = {"regions": regions, "one_hot": one_hot, "deep_supervision": deep_supervision}
+        for name, given in lists.items():
+            if given is not None and not isinstance(given, (Sequence, np.ndarray)):
+                example = "[1, 0.5, 0.25]" if name == "deep_supervision" else "[0, 1, 2]"
+                raise ConfigError(f"{name}={given!r}; a list expected, such as {example}")
         if regions is not None and one_hot is not None:
             raise ConfigError("regions and one_hot are two forms of a label; give one")
         self.cases = list(cases)

@@ -110,3 +110,10 @@ def test_a_recipes_own_patch_gets_the_size_and_keeps_the_rest() -> None:
     names = [type(t).__name__ for t in added.transforms]
     assert names.index("Patch") == names.index("Flip") + 1
     assert added.transforms[names.index("Patch")].foreground == 0.9
+
+
+def test_every_packaged_recipe_has_a_part_without_chance() -> None:
+    volume = cases(1)[0]
+    for name in ("mri", "nnunet", "nnunet-da5", "nnunet-elastic"):
+        made = for_prediction(msa.Pipeline.load(name), volume, None)
+        assert made.plan(volume, seed=0) is not None
