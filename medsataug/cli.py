@@ -28,6 +28,7 @@ from medsataug.options import (
     Seed,
     Series,
     Threads,
+    numbers,
     partners_of,
     picked,
 )
@@ -63,15 +64,11 @@ def _read(
 
 def _pipeline(recipe: str, patch: str | None) -> Any:
     from medsataug import recipes
-    from medsataug.errors import ConfigError
 
     pipeline = recipes.load(recipe)
     if patch is None:
         return pipeline
-    parts = patch.replace("x", ",").split(",")
-    if not all(p.strip().isdecimal() for p in parts):
-        raise ConfigError(f"--patch {patch}: whole numbers expected, such as 256 or 32,128,128")
-    return pipeline.with_patch([int(p) for p in parts])
+    return pipeline.with_patch(numbers(patch, "--patch", "256 or 32,128,128"))
 
 
 def _use(threads: int | None) -> None:

@@ -23,7 +23,7 @@ from medsataug.roles import Roles, ignored, image_fills, is_raster, label_fill
 from medsataug.shapes import moved_boxes, moved_polygon
 from medsataug.sweep import Source, Work, sweep
 from medsataug.transforms.base import channels_after
-from medsataug.types import Array, Channel, Sample, is_lazy
+from medsataug.types import Array, Channel, Sample, as_label, is_lazy
 from medsataug.values import Mix
 
 #: Voxels around a window that interpolation may need: two for cubic, one for rounding.
@@ -213,8 +213,7 @@ def _read(
         valid = None if valid is None else valid[(slice(None), *window)]
     label = sample.label
     if is_lazy(label):
-        label = label.read(window)
-        label = label[0] if len(label) == 1 else label
+        label = as_label(label.read(window))
     elif label is not None:
         label = label.reshape(-1, *shape)[(slice(None), *window)].reshape(
             *label.shape[: label.ndim - len(shape)], *(b - a for a, b in box)

@@ -5,7 +5,6 @@ Keras is imported here alone; install it with a backend, ``pip install keras tor
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -15,7 +14,7 @@ import numpy as np
 
 from medsataug import threads
 from medsataug.errors import ConfigError
-from medsataug.feed import Items, batches, numbers
+from medsataug.feed import Items, batches, count_batches, numbers
 from medsataug.types import Array
 
 #: Arrays of an item that a target is taken from, the first that is there.
@@ -87,8 +86,7 @@ class Feed(keras.utils.PyDataset):
         return made
 
     def __len__(self) -> int:
-        n = len(self.items) / self.batch_size
-        return math.floor(n) if self.drop_last else math.ceil(n)
+        return count_batches(len(self.items), self.batch_size, self.drop_last)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """Batch ``index`` of this epoch."""

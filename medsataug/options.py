@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from medsataug.errors import ConfigError
+
 Images = Annotated[
     list[Path],
     typer.Argument(help="Image file(s) of one case, or a DICOM folder.", metavar="IMAGE"),
@@ -51,6 +53,14 @@ def picked(bands: str | None) -> list[int | str] | None:
         return None
     names = [b.strip() for b in bands.split(",") if b.strip()]
     return [int(b) if b.isdecimal() else b for b in names]
+
+
+def numbers(text: str, option: str, example: str) -> tuple[int, ...]:
+    """Read ``32,128,128``, or ``32x128x128``."""
+    parts = [part.strip() for part in text.replace("x", ",").split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise ConfigError(f"{option} {text}: whole numbers expected, such as {example}")
+    return tuple(map(int, parts))
 
 
 def partners_of(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsataug.errors import ConfigError
-from medsataug.types import Array, LazyImage, Sample, is_lazy
+from medsataug.types import Array, Sample, as_label, is_lazy, read_all
 
 #: A number for all axes, or one for each.
 Scale = float | Sequence[float]
@@ -64,7 +64,7 @@ def deep_supervision(
         if label.label is None:
             raise ConfigError("deep_supervision: the sample has no label")
         stored, ndim = label.label, label.ndim
-        label = _all_of(stored, label.grid.shape) if is_lazy(stored) else np.asarray(stored)
+        label = as_label(read_all(stored)) if is_lazy(stored) else np.asarray(stored)
     parts = [np.asarray(s, np.float64).tolist() for s in scales]  # numbers of any type
     named = [len(s) for s in parts if isinstance(s, list)]
     n = ndim or (named[0] if named else label.ndim)
@@ -73,12 +73,6 @@ def deep_supervision(
             f"deep_supervision: {list(scales)} for {n} axes; numbers, or lists of {n} expected"
         )
     return [_nearest(label, s if isinstance(s, list) else [s] * n) for s in parts]
-
-
-def _all_of(label: LazyImage, shape: tuple[int, ...]) -> Array:
-    """([L,] Y, X) label that is read piece by piece, all at once."""
-    whole = label.read(tuple(slice(0, n) for n in shape))
-    return whole[0] if len(whole) == 1 else whole
 
 
 def _nearest(label: Array, scale: Sequence[float]) -> Array:

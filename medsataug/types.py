@@ -60,6 +60,16 @@ def is_lazy(part: object) -> TypeIs[LazyImage]:
     return not isinstance(part, np.ndarray) and isinstance(part, LazyImage)
 
 
+def read_all(part: LazyImage) -> Array:
+    """(C, [Z,] Y, X) values of all of it, in memory."""
+    return part.read(tuple(slice(0, n) for n in part.shape[1:]))
+
+
+def as_label(layers: Array) -> Array:
+    """([L,] [Z,] Y, X) label of (L, [Z,] Y, X) layers: a single one has no axis of its own."""
+    return layers[0] if len(layers) == 1 else layers
+
+
 @dataclass(eq=False)
 class Sample:
     """An image, its label, and where both are in the world.

@@ -9,8 +9,16 @@ from pathlib import Path
 from medsataug.errors import FormatError
 
 
-def write_whole(data: bytes, path: Path) -> None:
+def write_whole(data: bytes | memoryview, path: Path, *, alone: bool = False) -> None:
     """Write to a temporary name beside ``path``, bring that to the disk, then rename it.
+
+    Parameters
+    ----------
+    data : bytes
+    path : Path
+    alone : bool
+        Whether nobody else writes this file: the temporary name is always the same then, so that
+        writers which are killed leave one file behind, and the next one uses it.
 
     Raises
     ------
@@ -19,7 +27,11 @@ def write_whole(data: bytes, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=f"{path.suffix}.part")
+        if alone:
+            temporary = str(path.with_name(f"{path.name}.part"))
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        else:
+            handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=f"{path.suffix}.part")
     except OSError as error:
         raise FormatError.of(f"{path}: cannot be written ({error.strerror})", error) from error
     try:

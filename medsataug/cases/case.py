@@ -12,7 +12,7 @@ import numpy as np
 from medsataug.errors import ConfigError, FormatError, GeometryError, MedSatAugError
 from medsataug.io import load
 from medsataug.roles import ignored
-from medsataug.types import Array, Sample, Window, is_lazy
+from medsataug.types import Array, Sample, Window, as_label, is_lazy
 
 if TYPE_CHECKING:
     from medsataug.cases.store import Cache
@@ -150,8 +150,7 @@ def cut(sample: Sample, window: Window) -> Sample:
 def _cut_label(sample: Sample, window: Window) -> Array | None:
     label = sample.label
     if is_lazy(label):
-        read = label.read(window)
-        return read[0] if len(read) == 1 else read
+        return as_label(label.read(window))
     return (
         None
         if label is None

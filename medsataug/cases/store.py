@@ -168,8 +168,7 @@ def cached(
     with suppress(OSError):
         _tidy(cache.folder)
     for case in cases:
-        if not cache.holds(case):
-            cache.load(case)
+        cache.load(case)
     return cases.of(replace(case, cache=cache) for case in cases)
 
 

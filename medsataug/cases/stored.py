@@ -16,7 +16,15 @@ from medsataug.cases.plain import from_text, to_text
 from medsataug.errors import FormatError
 from medsataug.facts import Box, Distribution, Facts
 from medsataug.grid import Grid
-from medsataug.types import Array, Channel, Sample, Window, is_lazy
+from medsataug.types import (
+    Array,
+    Channel,
+    Sample,
+    Window,
+    as_label,
+    is_lazy,
+    read_all,
+)
 from medsataug.values import Where
 
 #: Files of a stored case.
@@ -61,7 +69,7 @@ class StoredImage:
     @property
     def whole(self) -> Array:
         """All values, in memory."""
-        return self.read(tuple(slice(0, n) for n in self.shape[1:]))
+        return read_all(self)
 
     @property
     def digest(self) -> str:
@@ -105,7 +113,7 @@ class StoredFacts(Facts):
         image, label = sample.image, sample.label
         image = image.whole if isinstance(image, StoredImage) else image
         if isinstance(label, StoredImage):
-            label = label.whole[0] if len(label.whole) == 1 else label.whole
+            label = as_label(label.whole)
         return Facts(sample.replace(image=image, label=label))
 
     @cached_property

@@ -4,6 +4,6 @@
 """
 
 from medsataug.feed.items import Case, Items
-from medsataug.feed.order import batches, numbers
+from medsataug.feed.order import batches, count_batches, numbers
 
-__all__ = ["Case", "Items", "batches", "numbers"]
+__all__ = ["Case", "Items", "batches", "count_batches", "numbers"]

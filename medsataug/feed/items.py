@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from medsataug import shapes, targets
-from medsataug.draws import shuffled
 from medsataug.errors import ConfigError, MedSatAugError
+from medsataug.feed.order import shuffled
 from medsataug.io import load
 from medsataug.partners import Partners
 from medsataug.pipeline import Pipeline
@@ -41,7 +41,6 @@ Item = dict[str, Any]
 Places = Mapping[str, Array]
 #: So that no case is loaded twice by two threads; module-wide, since data sets travel to workers.
 _LOADING = [threading.Lock() for _ in range(64)]
-_order = lru_cache(maxsize=4)(shuffled)
 
 
 class Items:
@@ -119,7 +118,7 @@ class Items:
 
     def sample(self, index: int, epoch: int = 0, progress: float = 0.0) -> Sample:
         """Return the augmented sample of an item, with its grid and record."""
-        return self._made(index, epoch, progress)[1]
+        return self._made(index, epoch, progress)[-1]
 
     def item(
         self, index: int, epoch: int = 0, progress: float = 0.0, places: Places | None = None
@@ -129,7 +128,7 @@ class Items:
         They lie in ``places`` as far as they fit there.
         """
         room = places or {}
-        which, out = self._made(index, epoch, progress, room.get("image"))
+        which, case, out = self._made(index, epoch, progress, room.get("image"))
         made = np.asarray(out.image)
         parts: dict[str, tuple[Array | list[Array], Any]] = {"image": (made, np.float32)}
         if out.label is not None:
@@ -137,7 +136,7 @@ class Items:
             parts["label"] = (self._target(np.asarray(out.label), out.ndim), kind)
         if out.soft is not None:
             parts["soft"] = (self._at_scales(out.soft, out.ndim), np.float32)
-        if out.valid is not None or self._may_lack_data(which):
+        if out.valid is not None or self._may_lack_data(which, case):
             valid = np.ones(1, bool) if out.valid is None else out.valid
             parts["valid"] = (np.broadcast_to(valid, made.shape), bool)
         return {n: _placed(n, *part, room) for n, part in parts.items()} | _shapes(out)
@@ -168,8 +167,8 @@ class Items:
 
     def _made(
         self, index: int, epoch: int, progress: float, into: Array | None = None
-    ) -> tuple[int, Sample]:
-        """Return the number of an item's case, and what the pipeline makes of it."""
+    ) -> tuple[int, Sample, Sample]:
+        """Return the number of an item's case, the case, and what the pipeline makes of it."""
         if not 0 <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}")
         number = epoch * len(self) + index
@@ -177,7 +176,7 @@ class Items:
         try:
             case = self._loaded(which)
             plan = self.pipeline.plan(case, self.seed, number, progress, self.partners)
-            return which, plan(case, into=into)
+            return which, case, plan(case, into=into)
         except MedSatAugError as error:
             name = getattr(self.cases[which], "id", "") or f"case {which}"
             raise type(error)(f"{name} (item {index}, epoch {epoch}): {error}") from None
@@ -186,11 +185,11 @@ class Items:
         if self.length is None:
             return index // self.repeat
         turn, place = divmod(number, len(self.cases))
-        return _order(len(self.cases), "cases", self.seed, turn)[place]
+        return shuffled(len(self.cases), "cases", self.seed, turn)[place]
 
-    def _may_lack_data(self, number: int) -> bool:
+    def _may_lack_data(self, number: int, case: Sample) -> bool:
         if number not in self._gaps:
-            self._gaps[number] = _has_gaps(self._loaded(number))
+            self._gaps[number] = _has_gaps(case)
         return self._gaps[number]
 
     def _loaded(self, number: int) -> Sample:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from medsataug.draws import shuffled
+from functools import lru_cache
+
+from medsataug import draws
+
+#: Orders are asked for again and again, by every batch or item of an epoch.
+shuffled = lru_cache(maxsize=8)(draws.shuffled)
 
 
 def numbers(
@@ -20,3 +25,8 @@ def batches(order: list[int], size: int, drop_last: bool) -> list[list[int]]:
     """Cut an order into batches; what fills none is left out, or is a smaller one."""
     stop = len(order) - (len(order) % size if drop_last else 0)
     return [order[k : min(k + size, stop)] for k in range(0, stop, size)]
+
+
+def count_batches(items: int, size: int, drop_last: bool) -> int:
+    """How many batches `batches` cuts so many items into."""
+    return items // size if drop_last else -(-items // size)

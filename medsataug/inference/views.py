@@ -111,10 +111,10 @@ class _Constant(Draws):
         self._share = share
 
     def child(self, name: str) -> Draws:
-        return self
+        return _Constant(self._share)
 
     def keyed(self, key: str) -> Draws:
-        return self
+        return _Constant(self._share)
 
     def words(self, count: int) -> NDArray[np.uint32]:
         return np.full(count, int(self._share * 2**32), np.uint32)

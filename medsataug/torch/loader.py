@@ -13,10 +13,9 @@ import torch
 
 from medsataug import threads as cores
 from medsataug.errors import ConfigError
-from medsataug.feed import batches
 from medsataug.torch.batch import Memory, collate, pinned, places
 from medsataug.torch.dataset import Dataset
-from medsataug.torch.order import Order
+from medsataug.torch.order import Batches
 
 Item = dict[str, Any]
 
@@ -57,21 +56,20 @@ class Loader:
         ahead: int = 2,
         pin_memory: bool = False,
     ) -> None:
-        if batch_size < 1 or ahead < 1 or (threads is not None and threads < 1):
-            raise ConfigError(
-                f"Loader: batch_size={batch_size}, threads={threads}, ahead={ahead}; at least 1 "
-                "each expected"
-            )
-        self.dataset, self.batch_size, self.drop_last = dataset, batch_size, drop_last
-        self.order = Order(dataset, shuffle=shuffle, start=start * batch_size)
+        if ahead < 1 or (threads is not None and threads < 1):
+            raise ConfigError(f"threads={threads}, ahead={ahead}; at least 1 each expected")
+        self.dataset = dataset
+        self.batches = Batches(
+            dataset, batch_size, shuffle=shuffle, drop_last=drop_last, start=start
+        )
         self.threads, self.ahead = threads, ahead
         self._memory: Memory = pinned if pin_memory else _Kept()
 
     def __len__(self) -> int:
-        return len(self._numbers())
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        numbers = iter(self._numbers())
+        numbers = iter(self.batches)
         waiting: deque[list[Future[Item]]] = deque()
         pool = ThreadPoolExecutor(
             self.threads or cores.count(), "medsataug-feed", initializer=cores.work_alone
@@ -81,7 +79,6 @@ class Loader:
             while True:
                 while len(waiting) <= self.ahead and (batch := next(numbers, None)):
                     room = places(self.dataset.form, len(batch), self._memory)
-                    room += [{}] * (len(batch) - len(room))
                     waiting.append(
                         [pool.submit(self.dataset.item, i, at, epoch)
                          for i, at in zip(batch, room, strict=True)]
@@ -91,9 +88,6 @@ class Loader:
                 yield collate([made.result() for made in waiting.popleft()])
         finally:
             pool.shutdown(cancel_futures=True)
-
-    def _numbers(self) -> list[list[int]]:
-        return batches(list(self.order), self.batch_size, self.drop_last)
 
 
 class _Kept:

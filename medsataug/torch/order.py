@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch.utils.data import Sampler
 
 from medsataug.errors import ConfigError
-from medsataug.feed import numbers
+from medsataug.feed import batches, count_batches, numbers
 from medsataug.torch.dataset import Dataset
 
 
@@ -59,3 +59,32 @@ class Order(Sampler[int]):
     @property
     def _seen(self) -> int:
         return self.start if self.dataset.epoch == self._first else 0
+
+
+class Batches(Sampler[list[int]]):
+    """Numbers of the items of each batch of an epoch, in the order of `Order`.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    batch_size : int
+    shuffle : bool
+    drop_last : bool
+        Whether what is left of an epoch and fills no batch is left out.
+    start : int
+        Batches of the first epoch that were seen already.
+    """
+
+    def __init__(
+        self, dataset: Dataset, batch_size: int, *, shuffle: bool, drop_last: bool, start: int
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size}; at least 1 expected")
+        self.order = Order(dataset, shuffle=shuffle, start=start * batch_size)
+        self.size, self.drop_last = batch_size, drop_last
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from batches(list(self.order), self.size, self.drop_last)
+
+    def __len__(self) -> int:
+        return count_batches(len(self.order), self.size, self.drop_last)

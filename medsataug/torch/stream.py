@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 from torch.utils.data import IterableDataset, get_worker_info
 
-from medsataug.errors import ConfigError
-from medsataug.feed import batches
 from medsataug.torch.batch import collate
 from medsataug.torch.dataset import Dataset
-from medsataug.torch.order import Order
+from medsataug.torch.order import Batches
 
 
 class Stream(IterableDataset[dict[str, Any]]):
@@ -40,16 +39,16 @@ class Stream(IterableDataset[dict[str, Any]]):
         drop_last: bool = True,
         start: int = 0,
     ) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"Stream: batch_size={batch_size}; at least 1 expected")
-        self.dataset, self.batch_size, self.drop_last = dataset, batch_size, drop_last
-        self.order = Order(dataset, shuffle=shuffle, start=start * batch_size)
+        self.dataset = dataset
+        self.batches = Batches(
+            dataset, batch_size, shuffle=shuffle, drop_last=drop_last, start=start
+        )
 
     def __len__(self) -> int:
-        return len(batches(list(self.order), self.batch_size, self.drop_last))
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for numbers in batches(list(self.order), self.batch_size, self.drop_last)[first::step]:
+        for numbers in itertools.islice(self.batches, first, None, step):
             yield collate(self.dataset.__getitems__(numbers))

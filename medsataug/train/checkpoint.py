@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from medsataug.errors import FormatError
+from medsataug.whole import write_whole
 
 #: File of a run that it is resumed from, and that holds the network.
 NAME = "checkpoint.pt"
@@ -53,19 +52,10 @@ def load(folder: Path) -> dict[str, Any] | None:
 
 
 def replaced(path: Path, content: bytes | memoryview) -> None:
-    """Write a file under another name, and let it take its place once it is on the disk."""
-    temporary = path.with_name(path.name + ".part")
+    """Write a file whole, in place of the one before; a run is the only one that writes its own."""
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        write_whole(content, path, alone=True)
+    except FormatError as error:
         kept = "; the one before is kept" if path.exists() else ""
-        raise FormatError.of(
-            f"{path}: cannot be written ({error.strerror}){kept}: make room, then resume the run",
-            error,
-        ) from None
+        error.args = (f"{error}{kept}: make room, then resume the run",)
+        raise

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from medsataug.errors import ConfigError
+from medsataug.options import numbers
 
 _SIZE = "Voxels of a patch, such as 256 or 32,128,128 (z,y,x)."
 
@@ -53,9 +54,12 @@ def train(
     asked: dict[str, Any] = {
         "recipe": recipe, "epochs": epochs, "steps": steps, "batch": batch, "rate": rate,
         "optimizer": optimizer, "seed": seed, "workers": workers, "device": device,
-        "patch": _numbers(patch, "--patch"), "features": _numbers(features, "--features"),
     }  # fmt: skip
     asked = {name: value for name, value in asked.items() if value is not None}
+    sizes = {"patch": patch, "features": features}
+    for name, text in sizes.items():
+        if text is not None:
+            asked[name] = numbers(text, f"--{name}", "16,32,64")
     kept = out / "settings.yaml"
     before = Settings.load(kept).model_dump() if resume and kept.is_file() else {}
     settings = Settings(**before | asked)
@@ -82,12 +86,3 @@ def _parts(found: Any, folds: int, fold: int, seed: int) -> tuple[Any, Any]:
         return found, []
     training, test = cases.split(found, folds, seed)[fold]
     return found.pick(training), found.pick(test)
-
-
-def _numbers(text: str | None, name: str) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    parts = [p.strip() for p in text.replace("x", ",").split(",")]
-    if not all(p.isdecimal() for p in parts):
-        raise ConfigError(f"{name} {text}: whole numbers expected, such as 16,32,64")
-    return tuple(map(int, parts))

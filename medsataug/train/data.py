@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from medsataug.draws import Draws
 from medsataug.errors import ConfigError, MedSatAugError
 from medsataug.io import load
 from medsataug.io.base import stem_of
@@ -80,12 +79,6 @@ def as_cases(given: Sequence[Any]) -> list[Case]:
     if twice:
         raise ConfigError(f"cases: {listed(sorted(twice))} given more than once")
     return made
-
-
-def order_of(count: int, *key: Any) -> list[int]:
-    """Return 0 … count − 1 in an order that follows from the key alone."""
-    words = Draws(*key).words(count)
-    return [int(k) for k in np.argsort(words, kind="stable")]
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from medsataug import targets
+from medsataug.draws import shuffled
 from medsataug.errors import ConfigError, MedSatAugError
 from medsataug.torch import Dataset
-from medsataug.train.data import listed, order_of
+from medsataug.train.data import listed
 from medsataug.types import Sample
 
 #: Label value of voxels without data; none of the classes.
@@ -112,7 +113,7 @@ class Batches:
         every = [
             case * self.repeat + turn
             for turn in range(self.repeat)
-            for case in order_of(self.cases, "order", self.seed, self.epoch, turn)
+            for case in shuffled(self.cases, "order", self.seed, self.epoch, turn)
         ]
         for step in range(self.steps):
             yield every[step * self.batch : (step + 1) * self.batch]

@@ -20,7 +20,7 @@ from medsataug.train.config import Settings
 from medsataug.train.prepare import for_prediction
 from medsataug.train.sliding import SlidingWindow
 from medsataug.train.unet import UNet
-from medsataug.types import Sample, is_lazy
+from medsataug.types import Sample, is_lazy, read_all
 
 
 @dataclass
@@ -143,10 +143,8 @@ def load(folder: str | os.PathLike[str], device: str = "auto") -> Model:
 def _truth(sample: Sample) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """([Z,] Y, X) label in memory, and where any channel has data."""
     label, valid, shape = sample.label, sample.valid, sample.grid.shape
-    whole = tuple(slice(0, n) for n in shape)
-    if is_lazy(label):
-        label = label.read(whole)
+    label = read_all(label) if is_lazy(label) else label
     if is_lazy(sample.image):
-        valid = sample.image.read_valid(whole)
+        valid = sample.image.read_valid(tuple(slice(0, n) for n in shape))
     known = np.ones(shape, bool) if valid is None else valid.any(axis=0)
     return np.asarray(label).reshape(shape), np.asarray(known)

@@ -81,6 +81,6 @@ def apply_children(
         now.before = (*now.before, (own.parts[-1], child))
         steps += made
         draws.note("chose", name)
-        for field, text in [*own.log.items()]:  # a constant stream is its own child
+        for field, text in own.log.items():
             draws.note(f"{name} {field}", text)
     return tuple(steps)

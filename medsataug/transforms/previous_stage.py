@@ -188,13 +188,13 @@ def robbed(label: Array, image: Any, params: Sequence[float], key: int) -> Array
 
 def around(where: Mask, margin: int) -> tuple[slice, ...] | None:
     """Box of a mask and of a margin around it, within the frame; None where it is empty."""
-    box = []
-    for k, n in enumerate(where.shape):
-        seen = np.flatnonzero(where.any(axis=tuple(a for a in range(where.ndim) if a != k)))
-        if not len(seen):
-            return None
-        box.append(slice(max(int(seen[0]) - margin, 0), min(int(seen[-1]) + 1 + margin, n)))
-    return tuple(box)
+    found = ndimage.find_objects(where.view(np.uint8))
+    if not found:
+        return None
+    return tuple(
+        slice(max(s.start - margin, 0), min(s.stop + margin, n))
+        for s, n in zip(found[0], where.shape, strict=True)
+    )
 
 
 def grown(where: Mask, radius: float) -> Mask:

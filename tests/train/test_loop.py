@@ -216,7 +216,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
         real(file)
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint.os, "fsync", full)
+        patched.setattr(os, "fsync", full)
         with pytest.raises(
             msa.FormatError,
             match=r"checkpoint.pt: cannot be written \(No space left on device\); the one before",
