@@ -33,6 +33,7 @@ from medsataug.options import (
     picked,
 )
 from medsataug.train.command import train
+from medsataug.validate.command import validate
 
 app = typer.Typer(
     name="medsataug",
@@ -331,6 +332,7 @@ def warmup(as_json: Json = False) -> None:
 
 
 app.command()(train)
+app.command()(validate)
 
 
 def _show_warning(
@@ -380,7 +382,7 @@ def main() -> NoReturn:
                 "MEDSATAUG_DEBUG=1 for the traceback)"
             )
     if code == 130:
-        print("interrupted; finished copies are kept", file=sys.stderr)
+        print("interrupted; what was finished is kept", file=sys.stderr)
     sys.exit(code)
 
 

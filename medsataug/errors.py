@@ -6,7 +6,7 @@ catches it. A message says what was given, what is allowed and what to do.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 
 class MedSatAugError(Exception):
@@ -34,6 +34,9 @@ class FormatError(MedSatAugError, OSError):
         made = cls(message)
         made.errno = cause.errno
         return made
+
+    def __reduce__(self) -> tuple[Any, ...]:  # the errno of an OSError stays behind otherwise
+        return type(self), (str(self),), {"errno": self.errno}
 
 
 class MedSatAugWarning(UserWarning):

@@ -375,7 +375,7 @@ def test_interrupted(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(io, "load", interrupt)
     said = call("augment", "image.nii.gz", "-r", "small.yaml")
-    assert (said.code, said.err) == (130, "interrupted; finished copies are kept\n")
+    assert (said.code, said.err) == (130, "interrupted; what was finished is kept\n")
 
 
 # The classes themselves

@@ -197,7 +197,7 @@ def test_what_fails_while_a_copy_is_written_leaves_it_whole(
     monkeypatch.setattr(copies.io, "save", slow)
     out = tmp_path / "out"
     stopped = augment(case, out, "-n", 3)
-    assert (stopped.code, stopped.err) == (130, "interrupted; finished copies are kept\n")
+    assert (stopped.code, stopped.err) == (130, "interrupted; what was finished is kept\n")
     assert [p.name for p in out.iterdir()] == ["copy_0000"]
     assert set(contents(out / "copy_0000")) == {"image.nii.gz", "mask.nii.gz", "record.json"}
 

@@ -8,38 +8,39 @@ from typing import Annotated, Any
 import typer
 
 from medsataug.errors import ConfigError
-from medsataug.options import numbers
-
-_SIZE = "Voxels of a patch, such as 256 or 32,128,128 (z,y,x)."
+from medsataug.train import options
+from medsataug.train.options import (
+    Batch,
+    Data,
+    Device,
+    Epochs,
+    Features,
+    Optimizer,
+    PatchSize,
+    Rate,
+    Seed,
+    Steps,
+)
 
 
 def train(
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help="A data set: nnU-Net raw, Decathlon, a folder for each case, images/ and labels/, "
-            "or a table.",
-            metavar="DATA",
-        ),
-    ],
+    data: Data,
     recipe: Annotated[
         str | None, typer.Option("--recipe", "-r", help="A packaged recipe, or a YAML file.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")] = Path("run"),
-    epochs: Annotated[int | None, typer.Option(min=1)] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Batches of an epoch.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Patches of a batch.")] = None,
-    patch: Annotated[str | None, typer.Option(help=_SIZE)] = None,
-    features: Annotated[
-        str | None, typer.Option(help="Channels of the stages: 16,32,64,128.")
-    ] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adamw or sgd.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Learning rate at the start.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed trains the same way.")] = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    batch: Batch = None,
+    patch: PatchSize = None,
+    features: Features = None,
+    optimizer: Optimizer = None,
+    rate: Rate = None,
+    seed: Seed = None,
     folds: Annotated[int, typer.Option(min=1, help="Parts of the cases; 1 tests with none.")] = 5,
     fold: Annotated[int, typer.Option(min=0, help="The part to test with.")] = 0,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that augment.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default a GPU.")] = None,
+    device: Device = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
 ) -> None:
     """Train a U-Net on a folder of cases; OUT gets settings, a log and a checkpoint."""
@@ -51,26 +52,16 @@ def train(
     from medsataug.train.config import Settings
     from medsataug.warm import compiling
 
-    asked: dict[str, Any] = {
-        "recipe": recipe, "epochs": epochs, "steps": steps, "batch": batch, "rate": rate,
-        "optimizer": optimizer, "seed": seed, "workers": workers, "device": device,
-    }  # fmt: skip
-    asked = {name: value for name, value in asked.items() if value is not None}
-    sizes = {"patch": patch, "features": features}
-    for name, text in sizes.items():
-        if text is not None:
-            asked[name] = numbers(text, f"--{name}", "16,32,64")
+    asked = options.given(
+        patch, features, recipe=recipe, epochs=epochs, steps=steps, batch=batch, rate=rate,
+        optimizer=optimizer, seed=seed, workers=workers, device=device,
+    )  # fmt: skip
     kept = out / "settings.yaml"
     before = Settings.load(kept).model_dump() if resume and kept.is_file() else {}
     settings = Settings(**before | asked)
     found = cases.find(data)
     training, test = _parts(found, folds, fold, settings.seed)
-    if settings.labels is None and settings.regions is None and found.regions is not None:
-        settings = settings.changed(regions=found.regions)
-    if settings.ignore is None and found.ignore is not None:
-        settings = settings.changed(ignore=found.ignore)
-    if settings.patch is not None and len(settings.patch) == 1:
-        settings = settings.changed(patch=settings.patch * training[0].load().ndim)
+    settings = options.suited(settings, found)
     with compiling():
         loop.train(training, out, settings, test=test, resume=resume)
     print(out / "checkpoint.pt")

@@ -137,10 +137,11 @@ class Settings(BaseModel):
             For a patch of another number of axes, and classes that the cases do not suit.
         """
         said: list[str] = []
-        fields: dict[str, Any] = {"channels": found.channels, "spacing": found.spacing}
+        spacing = self.spacing or found.spacing
+        fields: dict[str, Any] = {"channels": found.channels, "spacing": spacing}
         ndim = len(found.shape)
         if self.patch is None:
-            fields["patch"] = patch_of(found.shape, found.spacing, len(self.features))
+            fields["patch"] = patch_of(found.shape, spacing, len(self.features))
             shape, size = _by(found.shape), _by(fields["patch"])
             said.append(f"patch {size}: the median case is {shape}; at most {VOXELS[ndim]} voxels")
         elif len(self.patch) != ndim or min(self.patch) < SMALLEST:

@@ -164,6 +164,7 @@ class Run:
             )
             log.show(f"{line}  (step {count}/{settings.steps})")
         seconds = time.perf_counter() - started
+        spent = time.process_time() - cpu + (self.feed.cpu if settings.workers else 0.0)
         last = epoch + 1 in (settings.epochs, *range(0, settings.epochs, settings.validate_every))
         scores = self.validate() if last else [math.nan] * len(settings.scored)
         means = {f"dice {_name(t)}": s for t, s in zip(settings.scored, scores, strict=True)}
@@ -171,7 +172,6 @@ class Run:
             line += "  " + ", ".join(f"{name} {value:.3f}" for name, value in means.items())
         log.say(line)
         self.epoch = epoch + 1
-        spent = time.process_time() - cpu + (self.feed.cpu if settings.workers else 0.0)
         dice, entropy = (total / settings.steps).tolist()
         return {
             "epoch": epoch + 1,
@@ -183,6 +183,7 @@ class Run:
             "seconds": seconds,
             "waiting seconds": self.feed.waited,
             "augmentation seconds": self.feed.made,
+            "augmentation cpu seconds": self.feed.cpu,
             "cpu seconds": spent,
         }
 

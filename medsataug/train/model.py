@@ -73,7 +73,7 @@ class Model:
     def dice(self, sample: Sample) -> list[float]:
         """Dice of each target but background; NaN where it is neither there nor predicted."""
         found = np.asarray(self.predict(sample).label)
-        truth, known = _truth(sample)
+        truth, known = truth_of(sample)
         known = known & (truth != self.settings.ignore)
         if self.settings.regions is not None:
             pairs = [
@@ -140,7 +140,7 @@ def load(folder: str | os.PathLike[str], device: str = "auto") -> Model:
     return Model(network, settings, Pipeline(**yaml.safe_load(state["recipe"])), device_of(device))
 
 
-def _truth(sample: Sample) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def truth_of(sample: Sample) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """([Z,] Y, X) label in memory, and where any channel has data."""
     label, valid, shape = sample.label, sample.valid, sample.grid.shape
     label = read_all(label) if is_lazy(label) else label

@@ -129,7 +129,7 @@ def _surfaces(
 
 def calibration(
     truth: Array, probabilities: NDArray[np.float32], values: Sequence[int],
-    ignore: Sequence[int] = (),
+    ignore: Sequence[int] = (), background: bool = True,
 ) -> Calibration:  # fmt: skip
     """Confidence against hits near the foreground.
 
@@ -142,12 +142,17 @@ def calibration(
     probabilities : (K, [Z,] Y, X) float32
     values : (K,) label values
         Of each class; the first is the background.
+    ignore : sequence of label values
+        Voxels with such a truth count nowhere.
+    background : bool
+        False where no class is the background: then all voxels count.
 
     Source: Guo et al., "On calibration of modern neural networks", ICML (2017), section 2.
     """
     found = np.asarray(values)[probabilities.argmax(0)]
     front = np.isin(truth, values[1:]) | (found != values[0])
     near = ndimage.binary_dilation(front, iterations=NEAR) if front.any() else front
+    near = near if background else np.ones_like(near)
     near &= ~np.isin(truth, list(ignore))
     confidence = probabilities.max(0)[near].astype(np.float64)
     hits = (found == truth)[near].astype(np.float64)

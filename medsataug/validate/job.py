@@ -1,0 +1,226 @@
+"""One training of the experiment, in a process of its own, and what it wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medsataug.errors import ConfigError, FormatError, MedSatAugError
+from medsataug.types import Sample
+from medsataug.validate.design import Split
+from medsataug.validate.metrics import Calibration
+from medsataug.validate.scoring import Scores
+from medsataug.whole import write_whole
+
+NAME = "result.json"
+#: Test cases whose Dice is followed while training; the end is scored with all of them.
+FOLLOWED = 4
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all trainings of an experiment share.
+
+    Attributes
+    ----------
+    cases : {id: Case}
+    settings : Settings
+        Completed, so that all networks are the same.
+    classes : {name: label value or values}
+    tolerance : float
+    digests : {id: digest of the case's contents}
+    """
+
+    cases: Mapping[str, Any]
+    settings: Any
+    classes: Mapping[str, Any]
+    tolerance: float
+    digests: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recipe on one split; ``folder`` gets the run and its result."""
+
+    recipe: str
+    split: Split
+    folder: Path
+    recipe_file: Path
+
+    def identity(self, task: Task) -> dict[str, Any]:
+        """All that its result depends on."""
+        parts = {"training": self.split.training, "test": self.split.test}
+        contents = {part: {i: task.digests[i] for i in ids} for part, ids in parts.items()}
+        settings = task.settings.changed(recipe=self.recipe, seed=self.split.seed)
+        fields = settings.model_dump(mode="json", exclude={"workers", "device"})
+        return {
+            "settings": fields,
+            "recipe": self.recipe_file.read_text(encoding="utf-8"),
+            "tolerance": task.tolerance,
+            "classes": json.loads(json.dumps(dict(task.classes))),
+            **contents,
+        }
+
+    def result(self, task: Task) -> Result | None:
+        """Return its result, or None where it is not finished.
+
+        Raises
+        ------
+        ConfigError
+            Where the folder holds the result of something else.
+        """
+        path = self.folder / NAME
+        if not path.is_file():
+            return None
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+            before, made = held.pop("identity"), Result.of(held)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise FormatError(f"{path}: damaged; delete it, and run the same again") from None
+        now = self.identity(task)
+        for name in now:
+            if before.get(name) != now[name]:
+                what = _differing(before.get(name), now[name])
+                raise ConfigError(
+                    f"{self.folder}: was made with {'another' if not what else 'other'} {name}"
+                    f"{what}; give the same as then, or another --out"
+                )
+        return made
+
+    def run(self, task: Task, held: Mapping[str, Sample]) -> Result:
+        """Train, or go on training, and score the end with every test case."""
+        from medsataug.train import train
+        from medsataug.validate.scoring import score_case
+
+        settings = task.settings.changed(
+            recipe=str(self.recipe_file), seed=self.split.seed, workers=0
+        )
+        training, test = ([held[i] for i in ids] for ids in (self.split.training, self.split.test))
+        started = time.perf_counter()
+        model = train(
+            training, self.folder, settings, test=test[:FOLLOWED], resume=True, quiet=True
+        )
+        trained = time.perf_counter() - started
+        scores, bins = {}, None
+        for case in test:
+            scores[str(case.id)], own = score_case(model, case, task.classes, task.tolerance)
+            bins = own if bins is None else bins + own if own is not None else None
+        made = Result(scores, bins, trained, time.perf_counter() - started - trained)
+        text = json.dumps({"identity": self.identity(task)} | made.plain(), indent=1)
+        write_whole(text.encode(), self.folder / NAME, alone=True)
+        return made
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores of each test case, confidence over all of them, and seconds (of the last session)."""
+
+    scores: dict[str, Scores]
+    calibration: Calibration | None
+    training_seconds: float
+    scoring_seconds: float
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON has it: NaN is null."""
+        fields = asdict(self)
+        bins = self.calibration
+        fields["calibration"] = (
+            None if bins is None else {k: v.tolist() for k, v in vars(bins).items()}
+        )
+        fields["scores"] = {
+            case: {
+                name: {m: (None if math.isnan(v) else v) for m, v in measures.items()}
+                for name, measures in own.items()
+            }
+            for case, own in self.scores.items()
+        }
+        return fields
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Result:
+        """Read what `plain` gave."""
+        bins = fields["calibration"]
+        scores = {
+            case: {
+                name: {m: (math.nan if v is None else v) for m, v in measures.items()}
+                for name, measures in own.items()
+            }
+            for case, own in fields["scores"].items()
+        }
+        made = None if bins is None else Calibration(**{k: np.array(v) for k, v in bins.items()})
+        return cls(scores, made, fields["training_seconds"], fields["scoring_seconds"])
+
+
+class Loaded(Mapping[str, Sample]):
+    """Cases that stay in memory once they were loaded."""
+
+    def __init__(self, cases: Mapping[str, Any]) -> None:
+        self._cases, self._loaded = cases, dict[str, Sample]()
+
+    def __getitem__(self, name: str) -> Sample:
+        if name not in self._loaded:
+            self._loaded[name] = self._cases[name].load()
+        return self._loaded[name]
+
+    def __iter__(self) -> Any:
+        return iter(self._cases)
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+
+#: Of a process that works for an experiment.
+_shared: list[tuple[Task, Loaded]] = []
+
+
+def start(task: Task) -> None:
+    """Make this process one that trains: with one thread, so that results are those of any other.
+
+    It ends with the process that began it, whatever ended that.
+    """
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
+    torch.set_num_threads(1)
+    parent: Any = multiprocessing.parent_process()
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    _shared[:] = [(task, Loaded(task.cases))]
+
+
+def work(job: Job) -> Result:
+    """Do one job in a process that `start` prepared."""
+    task, held = _shared[0]
+    try:
+        return job.run(task, held)
+    except MedSatAugError as error:
+        message = f"recipe {job.recipe}, {job.split.name}: {error}"
+        if isinstance(error, FormatError):
+            raise FormatError.of(message, error) from None
+        raise type(error)(message) from None
+
+
+def _differing(before: Any, now: Any) -> str:
+    """Say the first field in which two differ, where they have fields."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return ""
+    names: Sequence[str] = [k for k in {**before, **now} if before.get(k) != now.get(k)]
+    name = names[0]
+    if name not in now or name not in before or len(str(now[name])) > 60:
+        return f" ({name})"
+    return f" ({name}: {before[name]} then, {now[name]} now)"
