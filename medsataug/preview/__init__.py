@@ -31,7 +31,7 @@ from medsataug.whole import write_whole
 if TYPE_CHECKING:
     from medsataug.preview.page import GridOverlay
 
-__all__ = ["draw"]
+__all__ = ["draw", "side_by_side"]
 
 Position = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 MOST_COPIES = 8
@@ -95,15 +95,61 @@ def draw(
         title = f"{title}  (first {MOST_COPIES} of {len(copies)} copies)".strip()
         copies = copies[:MOST_COPIES]
 
+    png = _drawn(lambda: _figure(original, copies, positions, bands, channel, title))
+    write_whole(png, path)
+    return path
+
+
+def side_by_side(
+    samples: Sequence[Sample],
+    heads: Sequence[str],
+    notes: Sequence[Sequence[str]],
+    title: str = "",
+) -> bytes:
+    """Return a PNG of samples on one grid, such as an image with its truth and predictions.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        Volumes are shown in planes through the first one's largest labelled object.
+    heads : sequence of str
+        What each is called.
+    notes : sequence of sequences of str
+        Lines under each.
+    title : str
+    """
+
+    def figure() -> Any:
+        from medsataug.preview.page import Page, draw_page
+
+        shown = [at_hand(s)[0] for s in samples]
+        columns, names = _columns(shown, None, None, one_place=True)
+        return draw_page(
+            Page(
+                title=title,
+                heads=tuple(heads),
+                columns=tuple(columns),
+                origins=((),) * len(shown),
+                drawn=tuple(tuple(lines) for lines in notes),
+                row_names=names,
+                sizes_known=all(s.grid.metres is not None for s in shown),
+                grid=None,
+                same_scale=True,
+                file_colours=_file_colours(shown[0]),
+            )
+        )
+
+    return _drawn(figure)
+
+
+def _drawn(figure: Callable[[], Any]) -> bytes:
+    """PNG of a figure; a user's own style must not change the bytes."""
     import matplotlib
 
-    # A user's own style must not change the bytes.
     with matplotlib.rc_context({k: matplotlib.rcParamsDefault[k] for k in _style_keys()}):
-        figure = _figure(original, copies, positions, bands, channel, title)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", facecolor="auto", metadata={"Software": None})
-    write_whole(buffer.getvalue(), path)
-    return path
+        figure().savefig(buffer, format="png", facecolor="auto", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _style_keys() -> list[str]:
@@ -159,13 +205,16 @@ def _file_colours(sample: Sample) -> dict[Key, str]:
 
 
 def _columns(
-    samples: Sequence[Sample], bands: Sequence[str] | None, channel: str | int | None
+    samples: Sequence[Sample],
+    bands: Sequence[str] | None,
+    channel: str | int | None,
+    one_place: bool = False,
 ) -> tuple[list[Column], tuple[str, ...]]:
     if samples[0].ndim == 3:
         from medsataug.preview.volume import Reading, volume_columns
 
         numbers = [0 if channel is None else channel_number(s, channel) for s in samples]
-        return volume_columns(samples, numbers), Reading.of(samples[0].grid).names
+        return volume_columns(samples, numbers, one_place), Reading.of(samples[0].grid).names
     from medsataug.preview.raster import composite_bands, raster_columns
 
     chosen = [composite_bands(s, bands, channel) for s in samples]

@@ -113,8 +113,14 @@ def _profile(mask: NDArray[np.bool_], axis: int) -> NDArray[np.int64]:
     return np.asarray(np.count_nonzero(mask, axis=others))
 
 
-def volume_columns(samples: Sequence[Sample], channels: Sequence[int]) -> list[Column]:
-    """Columns of three planes; the first sample is the original and sets the window."""
+def volume_columns(
+    samples: Sequence[Sample], channels: Sequence[int], one_place: bool = False
+) -> list[Column]:
+    """Columns of three planes; the first sample is the original and sets the window.
+
+    Where all share a grid, ``one_place`` shows them in the first one's planes.
+    """
+    place = _place(samples[0]) if one_place else None
     known = all(s.grid.metres is not None for s in samples)
     ct = samples[0].meta.get("modality") == "CT"
     shared: tuple[float, float] | None = None
@@ -136,8 +142,23 @@ def volume_columns(samples: Sequence[Sample], channels: Sequence[int]) -> list[C
             unit = " HU" if ct else ""
             name = sample.channels[channel].name  # type: ignore[union-attr]
             notes.append(f"{name}, window {window[0]:.3g} to {window[1]:.3g}{unit}")
-        columns.append(_column(sample, volume, window, notes, page_spacing(sample, known)))
+        own_place = place or _place(sample)
+        if not (one_place and number):
+            notes.append("planes through z {}, y {}, x {}".format(*own_place))
+        spacings = page_spacing(sample, known)
+        columns.append(_column(sample, volume, window, notes, spacings, own_place))
     return columns
+
+
+def _place(sample: Sample) -> tuple[int, ...]:
+    """Voxel that the planes go through: of the largest labelled object, or the middle."""
+    layers, found = label_layers(sample), None
+    if layers is not None:
+        anything = layers != 0
+        for value in ignored_values(sample):
+            anything &= layers != value
+        found = largest_object_centre(np.asarray(anything.any(axis=0)))
+    return found or tuple(n // 2 for n in sample.grid.shape)
 
 
 def _column(
@@ -146,21 +167,12 @@ def _column(
     window: tuple[float, float],
     notes: list[str],
     spacing: Floats,
+    stored: tuple[int, ...],
 ) -> Column:
     reading = Reading.of(sample.grid)
     layers = label_layers(sample)
     ignored = ignored_values(sample)
     counts = class_counts(layers, ignored)
-    stored = None
-    if layers is not None:
-        anything = layers != 0
-        for value in ignored:
-            anything &= layers != value
-        stored = largest_object_centre(np.asarray(anything.any(axis=0)))
-    if stored is None:
-        stored = tuple(n // 2 for n in sample.grid.shape)
-    z, y, x = stored
-    notes = [*notes, f"planes through z {z}, y {y}, x {x}"]
     shown = reading.turned(volume)
     labels = None if layers is None else [reading.turned(layer) for layer in layers]
     centre = [

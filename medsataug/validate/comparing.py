@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medsataug.cases import CaseSet
+from medsataug.errors import ConfigError
 from medsataug.train.config import Settings
 from medsataug.validate import experiment
 from medsataug.validate.design import Design
@@ -65,6 +66,8 @@ def compare(
     """
     from medsataug.validate.report import write_report
 
+    if len(recipes) + leave_one_out < 2:
+        raise ConfigError("recipes: one alone; two or more are compared, such as none,mri")
     names = cases.labels if isinstance(cases, CaseSet) else None
     plan = experiment.prepare(
         cases, out, design, recipes, settings,

@@ -57,7 +57,7 @@ class Design:
         return tuple(dict.fromkeys(s.size for s in self.splits))
 
     def of(self, size: int | None) -> tuple[Split, ...]:
-        """Splits of one number of training cases."""
+        """Return the splits of one number of training cases."""
         return tuple(s for s in self.splits if s.size == size)
 
     @property

@@ -45,6 +45,8 @@ class Experiment:
         Of lengths: the tolerance of surfaces, and their distances.
     notes : tuple of str
         How the settings were completed.
+    name : str
+        Of the data set.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Experiment:
     task: Task
     unit: str
     notes: tuple[str, ...]
+    name: str = ""
 
     @property
     def jobs(self) -> list[Job]:
@@ -178,8 +181,6 @@ def prepare(
     if leave_one_out:
         name, full = list(given.items())[-1]
         given = {name: full} | _without_each(name, full, found.training[0])
-    if len(given) < 2:
-        raise ConfigError("recipes: one alone; two or more are compared, such as none,mri")
     for name, pipeline in given.items():
         write_whole(
             packaged.text(pipeline).encode(), folder / "recipes" / f"{_folder(name)}.yaml",
@@ -194,7 +195,8 @@ def prepare(
         float(tolerance),
         {s.id or "": s.digest for s in found.training},
     )
-    return Experiment(folder, design, tuple(given), task, _unit(found.training), tuple(notes))
+    unit, title = _unit(found.training), str(getattr(cases, "name", ""))
+    return Experiment(folder, design, tuple(given), task, unit, tuple(notes), title)
 
 
 def mean_dice(result: Result) -> float:

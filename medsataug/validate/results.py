@@ -201,7 +201,7 @@ class Results:
         return float(np.mean([len(s.test) / len(s.training) for s in parts]))
 
     def _crossed(self, recipe: str, size: int | None) -> Floats:
-        """(sets, cases) differences; a case without a score in some set is left out."""
+        """Return (sets, cases) differences; a case without a score in some set is left out."""
         rows = []
         for name in self.splits(size):
             mine, theirs = self.held[recipe, name].scores, self.held[self.reference, name].scores

@@ -44,7 +44,8 @@ def summary(results: Results) -> Sheet:
 def tests(results: Results) -> Sheet:
     """Every figure of the statistics."""
     head = ["recipe", "training cases", "difference", "t (df)", "p", "p (Holm)",
-            "p, uncorrected t", "p, Wilcoxon over cases", "effect d", "smallest detectable"]  # fmt: skip
+            "p, uncorrected t", "p, Wilcoxon over cases", "effect d",
+            "smallest detectable"]  # fmt: skip
     rows = []
     for one in results.comparisons:
         test, plain = one.test, one.plain

@@ -1,0 +1,95 @@
+"""Cases that show what a recipe changed: image, truth, and predictions without and with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medsataug.preview import side_by_side
+from medsataug.train import load
+from medsataug.types import Sample, is_lazy, read_all
+from medsataug.validate.experiment import case_dice
+from medsataug.validate.results import Results
+from medsataug.validate.scoring import Scores
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture, and what it is of."""
+
+    what: str
+    png: bytes
+
+
+def examples(results: Results, recipe: str) -> list[Example]:
+    """Draw the test cases of the last size with the greatest gain, the middle one, and the loss.
+
+    Parameters
+    ----------
+    results : Results
+    recipe : str
+        Against the reference.
+    """
+    size = results.experiment.design.sizes[-1]
+    apart = [
+        (case_dice(own) - case_dice(results.held[results.reference, split].scores[case]), split,
+         case)
+        for split in results.splits(size)
+        for case, own in results.held[recipe, split].scores.items()
+    ]  # fmt: skip
+    ranked = sorted((a for a in apart if np.isfinite(a[0])), key=lambda a: a[0])
+    if not ranked:
+        return []
+    chosen = {
+        "most gained": ranked[-1],
+        "the middle": ranked[len(ranked) // 2],
+        "most lost": ranked[0],
+    }
+    seen: dict[tuple[str, str], str] = {}
+    for what, (_, split, case) in chosen.items():
+        seen.setdefault((split, case), what)
+    return [_drawn(results, recipe, split, case, what) for (split, case), what in seen.items()]
+
+
+def _drawn(results: Results, recipe: str, split: str, case: str, what: str) -> Example:
+    plan = results.experiment
+    sample = _in_memory(plan.task.cases[case].load())
+    own = next(s for s in plan.design.splits if s.name == split)
+    shown = [_truth(sample, plan.task.settings)]
+    notes: list[tuple[str, ...]] = [("as labelled",)]
+    for name in (results.reference, recipe):
+        model = load(plan.job(name, own).folder, "cpu")
+        shown.append(sample.replace(label=model.predict(sample).label))
+        scores = results.held[name, split].scores[case]
+        notes.append((f"mean Dice {case_dice(scores):.3f}", *_lines(scores)))
+    heads = ("truth", f"trained with {results.reference}", f"trained with {recipe}")
+    change = case_dice(results.held[recipe, split].scores[case]) - case_dice(
+        results.held[results.reference, split].scores[case]
+    )
+    title = f"{case} ({split}): {what}, {change:+.3f}"
+    return Example(title, side_by_side(shown, heads, notes, title))
+
+
+def _truth(sample: Sample, settings: Any) -> Sample:
+    """Sample whose label has the layers that a prediction has."""
+    if settings.regions is None:
+        return sample
+    label = np.asarray(sample.label)
+    layers = [np.isin(label, region) for region in settings.regions]
+    return sample.replace(label=np.stack(layers).astype(np.uint8))
+
+
+def _in_memory(sample: Sample) -> Sample:
+    changes: dict[str, Any] = {}
+    if is_lazy(sample.label):
+        changes["label"] = read_all(sample.label)
+    return sample.replace(**changes) if changes else sample
+
+
+def _lines(scores: Scores) -> list[str]:
+    return [
+        f"{name}: {own['dice']:.3f}" if np.isfinite(own["dice"]) else f"{name}: in neither"
+        for name, own in scores.items()
+    ]
