@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ Fold = tuple[list[int], list[int]]
 
 
 def split(
-    cases: Sequence[Case],
+    cases: Sequence[Any],
     folds: int = 5,
     seed: int = 0,
     buffer: int | None = None,
@@ -27,8 +28,9 @@ def split(
 
     Parameters
     ----------
-    cases : sequence of Case
-        Cases of one ``group`` are always on the same side; without groups each is its own.
+    cases : sequence
+        Of `Case`, or of anything with an ``id``. Cases of one ``group`` are always on the same
+        side; without groups each is its own.
     folds : int
     seed : int
         Which groups share a fold. Neither the order of the cases nor their number moves a group
@@ -58,8 +60,7 @@ def split(
     """
     members: dict[str, list[int]] = {}
     for number, case in enumerate(cases):
-        # A group's name may be some case's id.
-        own = f"case {case.id}" if case.group is None else f"group {case.group}"
+        own = group_of(case)
         members.setdefault(own, []).append(number)
     if not 2 <= folds <= len(members):
         raise ConfigError(
@@ -133,13 +134,13 @@ def _near_in_space(
     """Whether each of ``others`` lies within ``buffer`` pixels of a tested tile of its raster."""
     boxes: dict[tuple[object, ...], list[NDArray[np.int64]]] = {}
     for i in test:
-        if cases[i].window is not None:
+        if _window(cases[i]) is not None:
             boxes.setdefault(cases[i].images, []).append(_box(cases[i]))
     tested = {images: np.stack(found) for images, found in boxes.items()}
     out = []
     for i in others:
-        box = tested.get(cases[i].images)
-        if cases[i].window is None or box is None:
+        box = tested.get(getattr(cases[i], "images", ()))
+        if _window(cases[i]) is None or box is None:
             out.append(box is not None)  # all of a raster contains the tile
             continue
         own = _box(cases[i])
@@ -148,6 +149,16 @@ def _near_in_space(
         gap = np.maximum(box[:, :, 0] - own[:, 1], own[:, 0] - box[:, :, 1]).max(axis=1)
         out.append(bool((gap < buffer).any()))
     return out
+
+
+def group_of(case: Any) -> str:
+    """Name of what a case may not be parted from; alone it is its own."""
+    group = getattr(case, "group", None)  # whose name may be some case's id
+    return f"case {case.id}" if group is None else f"group {group}"
+
+
+def _window(case: Any) -> Any:
+    return getattr(case, "window", None)
 
 
 def _box(case: Case) -> NDArray[np.int64]:

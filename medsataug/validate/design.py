@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from medsataug.cases import split
+from medsataug.cases import CaseSet
+from medsataug.cases.splits import group_of, split
 from medsataug.draws import shuffled, stream_key
 from medsataug.errors import ConfigError
+from medsataug.train.data import as_cases
 
 Kind = Literal["folds", "sets", "blocks"]
 
@@ -89,7 +91,8 @@ def folds(
 
     Parameters
     ----------
-    cases : sequence of Case
+    cases : sequence
+        A `medsataug.cases.CaseSet`, or as of `medsataug.train.train`.
     number, repeats, seed : int
         The first repeat has the folds of ``cases.split(cases, number, seed)``.
     sizes : sequence of int
@@ -104,14 +107,15 @@ def folds(
     """
     if ordered and repeats > 1:
         raise ConfigError(f"repeats: {repeats}; the blocks of a series are always the same, give 1")
-    out: list[Split] = []
+    known, out = as_cases(cases), list[Split]()
+    given = cases if isinstance(cases, CaseSet) else known  # a set may keep tiles apart
     for repeat in range(repeats):
-        parts = split(cases, number, seed + repeat, buffer, ordered=ordered)
+        parts = split(given, number, seed + repeat, buffer, ordered=ordered)
         for fold, (training, test) in enumerate(parts):
             own = seed + number * repeat + fold
-            learnt = [cases[i].id for i in training]
+            learnt = [known[i].id for i in training]
             name = f"r{repeat + 1}f{fold + 1}"
-            tested = tuple(cases[i].id for i in test)
+            tested = tuple(known[i].id for i in test)
             if not sizes:
                 out.append(Split(name, own, None, tuple(learnt), tested))
             most = len(learnt)
@@ -132,8 +136,8 @@ def sets(cases: Sequence[Any], number: int, test: int, seed: int = 0) -> Design:
 
     Parameters
     ----------
-    cases : sequence of Case
-        Those of one ``group`` stay together.
+    cases : sequence
+        As of `folds`; those of one ``group`` stay together.
     number : int
         Of training sets, 2 or more.
     test : int
@@ -152,23 +156,22 @@ def sets(cases: Sequence[Any], number: int, test: int, seed: int = 0) -> Design:
         )
     if any(getattr(case, "window", None) is not None for case in cases):
         raise ConfigError("sets: tiles of one raster are near one another; use folds")
-    groups: dict[str, list[int]] = {}
-    for i, case in enumerate(cases):
-        group = getattr(case, "group", None)
-        groups.setdefault(f"case {case.id}" if group is None else f"group {group}", []).append(i)
+    known, groups = as_cases(cases), dict[str, list[int]]()
+    for i, case in enumerate(known):
+        groups.setdefault(group_of(case), []).append(i)
     order = sorted(groups, key=lambda name: (stream_key(seed, "tested", name), name))
     tested: list[int] = []
     while len(tested) < test:
         tested += groups[order.pop(0)]
-    rest = [i for i in range(len(cases)) if i not in set(tested)]
+    rest = [i for i in range(len(known)) if i not in set(tested)]
     if len(order) < number:
         raise ConfigError(f"sets: {number}, but {len(order)} groups are left to train with")
-    parts = split([cases[i] for i in rest], number, seed)
-    ids = tuple(cases[i].id for i in sorted(tested))
+    parts = split([known[i] for i in rest], number, seed)
+    ids = tuple(known[i].id for i in sorted(tested))
     return Design(
         "sets",
         tuple(
-            Split(f"set{k + 1}", seed + k, None, tuple(cases[rest[i]].id for i in own), ids)
+            Split(f"set{k + 1}", seed + k, None, tuple(known[rest[i]].id for i in own), ids)
             for k, (_, own) in enumerate(parts)
         ),
     )

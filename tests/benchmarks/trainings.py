@@ -1,0 +1,222 @@
+"""Whether augmentation helps, on real data: trainings on this machine's processor.
+
+    MEDSATAUG_REAL_DATA=… python tests/benchmarks/trainings.py --out FOLDER [--only hippocampus]
+        [--jobs 2] [--write]
+
+Small networks, each trained for a minute or so on one thread; what is finished is not made again.
+``--write`` puts the table into TRAININGS.md and the README. The same experiments are run by
+``medsataug validate``; each says how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+sys.path.insert(1, str(HERE.parents[1]))  # the checkout, where not installed
+os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parents[1])])  # of other processes
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+#: The recipe `nnunet` as batchgeneratorsv2 carries it out.
+PEER = "nnunet by batchgeneratorsv2"
+HIPPOCAMPUS = {"epochs": 10, "steps": 16, "validate_every": 2, "features": (8, 16, 32),
+               "rate": 5e-3}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One experiment: a folder of the data, a design, recipes, settings, and what it is called."""
+
+    name: str
+    data: str
+    title: str
+    recipes: tuple[str, ...]
+    settings: dict[str, Any]
+    sets: tuple[int, int] | None = None
+    folds: dict[str, Any] = field(default_factory=dict)
+    peer: bool = False
+    command: str = ""
+
+
+def _sets(number: int, peer: bool = False) -> Trial:
+    size = 144 // number
+    options = "--epochs 10 --steps 16 --validate-every 2 --features 8,16,32 --rate 5e-3"
+    return Trial(
+        f"hippo_{number}", "mri_hippocampus",
+        f"hippocampus, MRI 3D: {number} disjoint sets of {size} cases, 51 test cases",
+        ("none", "mri", "nnunet"), HIPPOCAMPUS, sets=(number, 51), peer=peer,
+        command=f"medsataug validate mri_hippocampus --recipes none,mri,nnunet --test 51 "
+                f"--sets {number} {options}",
+    )  # fmt: skip
+
+
+TRIALS = (
+    _sets(12, peer=True),
+    _sets(6),
+    _sets(3),
+    Trial(
+        "membrane", "em_membrane",
+        "membranes, electron microscopy 2D: 5 blocks of 6 neighbouring sections, one left out "
+        "at each end",
+        ("none", str(HERE / "microscopy-rigid.yaml"), "microscopy"),
+        {"epochs": 10, "steps": 20, "batch": 2, "validate_every": 2, "features": (8, 16, 32),
+         "rate": 5e-3, "patch": (192, 192), "regions": (0,)},
+        folds={"number": 5, "ordered": True, "buffer": 1},
+    ),
+    Trial(
+        "sentinel2", "geo_sentinel2",
+        "land cover, Sentinel-2 L1C + L2A: trained on two scenes, tested on the third",
+        ("none", "multispectral"),
+        {"epochs": 10, "steps": 20, "batch": 2, "validate_every": 2, "features": (8, 16, 32),
+         "rate": 5e-3, "patch": (96, 96), "regions": (1, 2, 4, 5, 9)},
+        folds={"number": 3, "ordered": True},
+    ),
+)  # fmt: skip
+
+
+def main() -> None:
+    """Run what is asked for, print the table, and write it where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", default="", help="part of the names of experiments")
+    parser.add_argument("--jobs", type=int, default=None)
+    parser.add_argument("--write", action="store_true")
+    args = parser.parse_args()
+    data = Path(os.environ["MEDSATAUG_REAL_DATA"])
+    lines: list[str] = []
+    for trial in TRIALS:
+        if args.only in trial.name:
+            lines += table(trial, experiment(trial, data, args.out, args.jobs))
+    text = "\n".join([*lines, made_with()])
+    print(text)
+    if args.write:
+        (HERE / "TRAININGS.md").write_text(f"{HEAD}\n{text}\n", encoding="utf-8")
+
+
+def experiment(trial: Trial, data: Path, out: Path, jobs: int | None) -> Any:
+    """Train what is not trained yet, and compare."""
+    from medsataug import cases
+    from medsataug.train import Settings
+    from medsataug.validate import compare, design
+
+    found = cases.find(data / trial.data)
+    chosen = design.sets(found, *trial.sets) if trial.sets else design.folds(found, **trial.folds)
+    folder = out / trial.name
+    results = compare(found, folder, chosen, trial.recipes, Settings(**trial.settings), jobs=jobs)
+    return with_peer(results, folder, jobs or 2) if trial.peer else results
+
+
+def with_peer(results: Any, folder: Path, jobs: int) -> Any:
+    """Add the same trainings fed by nnU-Net's steps in batchgeneratorsv2, against ours."""
+    from medsataug.validate.job import start
+    from medsataug.validate.report import write_report
+    from medsataug.validate.results import Results
+
+    plan = replace(results.experiment, recipes=("nnunet", PEER))
+    wanted = [replace(plan.job(PEER, s), recipe_file=plan.job("nnunet", s).recipe_file)
+              for s in plan.design.splits]  # fmt: skip
+    held = dict(results.held)
+    held |= {(PEER, j.split.name): r for j in wanted if (r := j.result(plan.task))}
+    open_ = [j for j in wanted if (PEER, j.split.name) not in held]
+    if open_:
+        pool = ProcessPoolExecutor(jobs, get_context("spawn"), start, (plan.task,))
+        with pool:
+            futures = {pool.submit(fed_by_peer, job): job for job in open_}
+            for future in as_completed(futures):
+                name = futures[future].split.name
+                held[PEER, name] = future.result()
+                print(f"{PEER}, {name}: {held[PEER, name].training_seconds:.0f} s", file=sys.stderr)
+    both = Results(plan, held)
+    write_report(both, folder / "report-peer.html")
+    return results, both
+
+
+def fed_by_peer(job: Any) -> Any:
+    """Train with the peer's feed in place of ours."""
+    from peer_feed import PeerFeed
+
+    from medsataug.train import loop
+    from medsataug.validate.job import work
+
+    loop.Feed = PeerFeed
+    return work(job)
+
+
+def table(trial: Trial, results: Any) -> list[str]:
+    """Markdown of one experiment."""
+    from medsataug.validate import sheets
+    from medsataug.validate.report import sentence
+
+    results, peer = results if isinstance(results, tuple) else (results, None)
+    lines = [f"### {trial.title}\n", *_markdown(sheets.summary(results))]
+    if trial.folds:
+        lines += _markdown(sheets.per_split(results, None))
+    lines += _markdown(sheets.classes(results, None))
+    if results.experiment.design.kind != "blocks":
+        lines += _markdown(sheets.tests(results))
+    lines += [f"- {sentence(c)}" for c in results.comparisons]
+    if peer is not None:
+        lines += ["", *_markdown(sheets.summary(peer)), f"- {sentence(peer.comparisons[0])}"]
+        lines += [f"- {name}: {feed_rate(peer, name):.0f} samples a second from one thread"
+                  for name in peer.experiment.recipes]  # fmt: skip
+    seconds = [r.training_seconds for r in results.held.values()]
+    count = f"{len(seconds)} trainings, {min(seconds):.0f} to {max(seconds):.0f} s each"
+    lines.append(f"\n{count}." + (f" `{trial.command}`" if trial.command else ""))
+    return [*lines, ""]
+
+
+def feed_rate(results: Any, recipe: str) -> float:
+    """Median over trainings of the samples a second that augmentation made, on its thread."""
+    import numpy as np
+
+    settings = results.experiment.task.settings
+    each = []
+    for split in results.splits(None):
+        log = results.log(recipe, split)
+        each.append(settings.steps * settings.batch / np.median(log["augmentation seconds"][1:]))
+    return float(np.median(each))
+
+
+def _markdown(sheet: tuple[Sequence[str], Sequence[Sequence[str]]]) -> list[str]:
+    head, rows = sheet
+    return [f"| {' | '.join(r)} |" for r in [head, ["---"] * len(head), *rows]] + [""]
+
+
+def made_with() -> str:
+    """Date and versions."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    import medsataug
+
+    def of(name: str) -> str:
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            return f"{name} not installed"
+
+    libraries = ", ".join(of(n) for n in ("torch", "monai", "numba", "batchgeneratorsv2"))
+    return (
+        f"{datetime.date.today().isoformat()}; medsataug {medsataug.__version__}, {libraries}, "
+        f"Python {platform.python_version()}; {os.cpu_count()} cores."
+    )
+
+
+HEAD = """# Whether augmentation helps, on real data
+
+Written by `python tests/benchmarks/trainings.py --write`. Small networks, trained for a minute or
+so on one thread of a processor: differences between recipes, not records.
+"""
+
+if __name__ == "__main__":
+    main()
