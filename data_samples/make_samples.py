@@ -1,5 +1,6 @@
-"""Generate the synthetic samples of this folder: a brain MRI, a CT series and a satellite scene.
+"""Generate the synthetic samples of this folder.
 
+They are a brain MRI, a CT series, a satellite scene, and twenty small volumes to train on.
 Everything is drawn from analytic shapes and seeded noise; no patient or sensor data is involved.
 Run ``python make_samples.py``: files are written next to the script, the same bytes each time.
 """
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from _abdomen import make_ct
 from _brain import make_mri
+from _cohort import make_cohort
 from _scene import make_scene
 
 HERE = Path(__file__).resolve().parent
@@ -18,3 +20,4 @@ if __name__ == "__main__":
     make_mri(HERE / "mri")
     make_ct(HERE / "ct")
     make_scene(HERE / "multispectral")
+    make_cohort(HERE / "cohort")

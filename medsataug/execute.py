@@ -14,7 +14,7 @@ from medsataug.arrays import kernel_source, native, plane_of, room_for
 from medsataug.copying import copied
 from medsataug.finished import finished
 from medsataug.followed import CaseStatistics
-from medsataug.io.encode import to_dtype
+from medsataug.io.encode import own_channels, to_dtype
 from medsataug.maps import Affine, SpatialMap, fold, input_box
 from medsataug.mixing import as_layered, one_hot, outside_soft, partner_of
 from medsataug.plan import Plan, Segment
@@ -112,7 +112,7 @@ def execute(
         channels=channels,
         **_shapes(plan, sample),
         id=sample.id,
-        meta=_meta(plan, sample),
+        meta=_meta(plan, sample, len(channels)),
         record=record(plan, sample),
     )
 
@@ -155,9 +155,11 @@ def _bent_before(sample: Sample) -> bool:
     return bool((sample.record.get("geometry") or {}).get("elastic"))
 
 
-def _meta(plan: Plan, sample: Sample) -> dict[str, Any]:
+def _meta(plan: Plan, sample: Sample, channels: int) -> dict[str, Any]:
     """Return what a writer needs, as far as it still holds."""
     meta = dict(sample.meta)
+    if channels > own_channels(sample):
+        meta["own_channels"] = own_channels(sample)
     if plan.changes_unit:
         meta["dtype"] = "float32"  # in another unit, the stored dtype means nothing any more
     known = ignored(sample)

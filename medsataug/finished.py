@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medsataug import threads
 from medsataug.arrays import kernel_source
-from medsataug.io.encode import nodata_for, nudge, to_dtype
+from medsataug.io.encode import nodata_for, nudge, own_channels, to_dtype
 from medsataug.kernels.pointwise import has_nan, round_to
 from medsataug.plan import Plan
 from medsataug.roles import AIR_HU
@@ -66,8 +66,7 @@ def finished(
         gap = max(air, int(np.iinfo(image.dtype).min))
     _fill_gaps(image, ~valid, gap)
     if nodata is not None and not plan.changes_unit:
-        # Channels that were added hold numbers of their own, where 0 may be one like others.
-        own = len(sample.channels)
+        own = own_channels(sample)
         nudge(image[:own], valid[:own], nodata)
     return image, valid
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,8 @@ import numpy as np
 
 from medsataug.draws import Draws
 from medsataug.errors import ConfigError
+from medsataug.given import Case, as_sample, is_case
 from medsataug.types import Sample, is_lazy
-
-#: A sample, an image path, (image path(s), label path), or a function that returns a sample.
-Case = Sample | str | os.PathLike[str] | tuple[Any, Any] | Callable[[], Sample]
 
 
 class Partners(Mapping[str, Sample]):
@@ -23,11 +20,11 @@ class Partners(Mapping[str, Sample]):
 
     Parameters
     ----------
-    cases : sequence of Sample, path, (image path or paths, label path), or callable
-        A callable takes nothing and returns a sample.
+    cases : sequence of Sample, path, (image path or paths, label path), or what has ``load()``
+        Or a function that takes nothing and returns a sample.
     ids : sequence of str, optional
-        Their names, which random numbers are keyed by. By default a sample's own, and
-        ``partner <number>`` for what is not loaded yet.
+        Their names, which random numbers are keyed by. By default a case's own ``id``, and
+        ``partner <number>`` for what has none before it is loaded.
     keep : int
         How many that were loaded stay in memory: the last ones used.
 
@@ -41,15 +38,15 @@ class Partners(Mapping[str, Sample]):
         self, cases: Sequence[Case], ids: Sequence[str] | None = None, keep: int = 4
     ) -> None:
         listed = isinstance(cases, Collection) and not isinstance(cases, (str, Sample))
-        odd = [c for c in cases if not _is_case(c)] if listed else [cases]
+        odd = [c for c in cases if not is_case(c)] if listed else [cases]
         if odd or not len(cases):
             got = f"{_named(odd[0])}{' in it' if listed else ''}" if odd else "an empty one"
             raise ConfigError(
-                "partners: a list of samples, paths, (image, label) pairs or functions expected, "
-                f"got {got}"
+                "partners: a list of samples, paths, (image, label) pairs, what has load(), or "
+                f"functions expected, got {got}"
             )
         if ids is None:
-            ids = [c.key if isinstance(c, Sample) else f"partner {n}" for n, c in enumerate(cases)]
+            ids = [_own_name(c) or f"partner {n}" for n, c in enumerate(cases)]
         if len(ids) != len(cases):
             raise ConfigError(f"partners: {len(ids)} ids for {len(cases)} cases; give each its own")
         self.ids, self.keep = tuple(ids), keep
@@ -84,7 +81,7 @@ class Partners(Mapping[str, Sample]):
         case = self._cases[key]
         if isinstance(case, Sample):
             return case
-        found = self._kept.pop(key, None) or _loaded(case, key)
+        found = self._kept.pop(key, None) or as_sample(case, key)
         self._kept[key] = found  # last in the order of use
         for old in list(self._kept)[: -self.keep or None]:
             self._kept.pop(old, None)
@@ -126,35 +123,15 @@ def _same_image(a: Sample, b: Sample) -> bool:
     return a.content == b.content and np.array_equal(x, y, equal_nan=True)
 
 
-def _is_case(given: Any) -> bool:
-    """Whether something is a sample, or can be loaded."""
-    if isinstance(given, tuple):
-        return len(given) == 2 and _is_path(given[0]) and (given[1] is None or _is_path(given[1]))
-    return isinstance(given, Sample) or callable(given) or _is_path(given)
-
-
-def _is_path(given: Any) -> bool:
-    """Whether something is a path, or a list of some."""
-    listed = given if isinstance(given, (list, tuple)) and given else [given]
-    return all(isinstance(part, (str, os.PathLike)) for part in listed)
+def _own_name(case: Case) -> str:
+    """Name that a case has without being loaded, or none."""
+    name = case.key if isinstance(case, Sample) else getattr(case, "id", None)
+    return name if isinstance(name, str) else ""
 
 
 def _named(given: Any) -> str:
     plain = isinstance(given, (str, int, float, tuple, list))
     return f"{type(given).__name__} {repr(given) if plain else ''}".rstrip()
-
-
-def _loaded(case: Any, key: str) -> Sample:
-    """Sample of a case that is none yet."""
-    if callable(case):
-        made = case()
-        if not isinstance(made, Sample):
-            raise ConfigError(f"partners: {key!r} gives {type(made).__name__}, not a Sample")
-        return made
-    from medsataug.io import load
-
-    image, label = case if isinstance(case, tuple) else (case, None)
-    return load(image, label, id=key)
 
 
 def listed(

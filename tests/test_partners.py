@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 
 import medsataug as msa
+from medsataug.cases import find
 from medsataug.draws import Draws
+from medsataug.feed import Items
 from medsataug.partners import Partners, listed
 from medsataug.types import Sample
 from tests import phantoms
@@ -319,3 +322,54 @@ def test_lazy_images_without_a_digest_are_told_apart() -> None:
     assert Partners([b]).draw(Draws(1), a)[0] == "b"
     with pytest.raises(msa.ConfigError, match="none but the sample itself"):
         Partners([a.replace(id="c")]).draw(Draws(1), a)
+
+
+class Loading:
+    """A case that loads itself, and counts how often."""
+
+    def __init__(self, sample: Any, **known: Any) -> None:
+        self.sample, self.times = sample, 0
+        self.__dict__.update(known)
+
+    def load(self) -> Any:
+        self.times += 1
+        return self.sample
+
+
+def test_cases_that_load_themselves() -> None:
+    made = named("a", "b", "c")
+    cases = [Loading(made[0], id="a"), Loading(made[1]), Loading(made[2], id=7)]
+    partners = Partners.of(cases)
+    assert partners is not None
+    assert partners.ids == ("a", "partner 1", "partner 2")
+    assert {partners.draw(Draws(1, n), made[0])[0] for n in range(40)} == {"partner 1", "partner 2"}
+    assert cases[0].times == 0  # told by its name
+    assert partners["a"] is made[0]
+    # The same bytes as with samples, and in a feed, which takes the same kinds.
+    alike = [Loading(s, id=s.id) for s in made]
+    assert_same(
+        MIX(made[0], seed=1, partners=alike),
+        MIX(made[0], seed=1, partners=made),
+    )
+    wanted = Items(made, [MIX], partners=made).sample(2)
+    for given in (made, alike, [partial(s.replace) for s in made]):
+        assert_same(Items(given, [MIX], partners=alike).sample(2), wanted)
+
+
+def test_what_loads_something_else_is_told() -> None:
+    odd: list[Any] = [Loading(5, id="x")]
+    with pytest.raises(msa.ConfigError, match="'x' gives int, not a Sample"):
+        MIX(phantoms.sample(3), seed=1, partners=odd)
+    with pytest.raises(msa.ConfigError, match="gives int, not a Sample"):
+        Items(odd).sample(0)
+
+
+def test_a_data_set_may_be_mixed_in(folders: Path) -> None:
+    for image in (folders / "images").glob("*.gz"):
+        image.rename(folders / "images" / image.name.replace("_0000", ""))
+    found = find(folders)
+    one = found[0].load()
+    for index in range(4):
+        plan = msa.Pipeline([MIX]).plan(one, 1, index, partners=found)
+        (step,) = plan.segments[0].steps
+        assert step.partner in {case.id for case in found[1:]}

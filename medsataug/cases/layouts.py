@@ -33,7 +33,7 @@ layouts: tuple[Layout, ...] = (NnUNet(), Decathlon(), Table(), PairedFolders(), 
 
 
 def find(path: str | os.PathLike[str], layout: str | None = None) -> CaseSet:
-    """Find the cases of a data set; no voxel is read.
+    """Find the cases of a data set; no voxel is read but of scenes that a table cuts into tiles.
 
     Parameters
     ----------

@@ -25,6 +25,7 @@ def scene(
     tile: int = 256,
     folds: int = 5,
     buffer: int | None = None,
+    name: str | None = None,
 ) -> CaseSet:
     """Cut a raster into tiles, and those into as many contiguous blocks as there are folds.
 
@@ -42,6 +43,8 @@ def scene(
         Blocks.
     buffer : int, optional
         Pixels between training and testing; by default a tile.
+    name : str, optional
+        What the tiles' ids begin with; by default the file's name.
 
     Returns
     -------
@@ -72,9 +75,9 @@ def scene(
     if rows * columns < folds:
         raise ConfigError(
             f"{paths[0]}: {rows} x {columns} tiles of {tile} pixels for {folds} folds; use smaller "
-            "tiles or fewer folds"
+            "tiles or fewer folds (blocks of a table)"
         )
-    name, cases = stem_of(paths[0]), []
+    name, cases = name or stem_of(paths[0]), []
     target = None if label is None else Path(label)
     for block, rectangle in enumerate(_blocks(((0, rows), (0, columns)), folds)):
         for i, j in itertools.product(*(range(*ends) for ends in rectangle)):

@@ -1,26 +1,36 @@
-"""A table of cases: one row each."""
+"""A table of cases: one row each, or a row for a scene that is cut into tiles."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medsataug.cases.case import Case
 from medsataug.cases.case_set import CaseSet, refuse, with_scheme
 from medsataug.cases.listing import channel_names
-from medsataug.errors import ConfigError, FormatError
+from medsataug.cases.scenes import scene
+from medsataug.errors import ConfigError, FormatError, MedSatAugError
 from medsataug.io.base import stem_of
 
-_COLUMNS = ("image", "label", "id", "group")
+_COLUMNS = ("image", "label", "id", "group", "tile", "blocks")
+#: Blocks of a scene whose row does not say how many.
+_BLOCKS = 5
 
 
 class Table:
-    """A CSV or TSV file with the columns image, label, id and group."""
+    """A CSV or TSV file with the columns image, label, id, group, tile and blocks.
+
+    Where a row has a tile, in pixels, its raster is cut by `scene` into tiles of that size, and
+    those into contiguous blocks (5 unless the row says otherwise) that a split keeps apart; a
+    group keeps all of them together instead.
+    """
 
     name = "table"
     expects = (
         "a .csv or .tsv file with the columns image (several files: a.tif;b.tif), label and, if "
-        "wanted, id and group"
+        "wanted, id, group, and for scenes to cut tile (pixels) and blocks"
     )
 
     def matches(self, path: Path) -> bool:
@@ -29,9 +39,10 @@ class Table:
 
     def read(self, path: Path) -> CaseSet:
         """Cases in the order of the rows; paths count from the table's folder."""
-        rows = _rows(path)
-        cases, wrong = [], []
-        for number, row in rows:
+        rows: list[tuple[int, Case]] = []
+        cases: list[tuple[int, Case]] = []
+        wrong, buffer = [], 0
+        for number, row in _rows(path):
             listed = [text.strip() for text in row["image"].split(";") if text.strip()]
             images = tuple(path.parent / text for text in listed)
             label = path.parent / row["label"] if row.get("label") else None
@@ -43,16 +54,58 @@ class Table:
             wrong += [f"case {name} (line {number}): {f.name} is missing" for f in missing]
             if label is None and "label" in row:
                 wrong.append(f"case {name} (line {number}): names no label")
-            cases.append(Case(name, images, label, group=row.get("group") or None))
-        counts = {len(case.images) for case in cases}
+            case = Case(name, images, label, group=row.get("group") or None)
+            rows.append((number, case))
+            if missing:
+                continue
+            try:
+                tiles, apart = _tiles(case, row)
+            except MedSatAugError as error:
+                wrong.append(f"case {name} (line {number}): {error}")
+            else:
+                cases += [(number, tile) for tile in tiles]
+                buffer = max(buffer, apart)
+        counts = {len(case.images) for _, case in rows}
         if len(counts) > 1:
             wrong.append(f"rows name {' or '.join(map(str, sorted(counts)))} images")
         refuse(path, wrong, "correct these lines")
         if not cases:
             raise ConfigError(f"{path}: the table has no rows; one for each case expected")
-        _check_named(path, cases, rows)
-        channels = channel_names(cases[0].images, _names(cases))
-        return CaseSet(with_scheme(cases, channels), name=path.stem, channels=channels)
+        _check_named(path, cases)
+        channels = channel_names(cases[0][1].images, _names([case for _, case in rows]))
+        made = with_scheme([case for _, case in cases], channels)
+        return CaseSet(made, name=path.stem, channels=channels, buffer=buffer)
+
+
+def _tiles(case: Case, row: dict[str, str]) -> tuple[Sequence[Case], int]:
+    """Return the case, or what its row cuts it into, and the pixels to keep between blocks.
+
+    Raises
+    ------
+    MedSatAugError
+        For columns that say no number or contradict each other, and what cannot be cut.
+    """
+    tile, blocks = (_whole(row, column) for column in ("tile", "blocks"))
+    if tile is None:
+        if blocks is not None:
+            raise ConfigError(f"blocks is {blocks}, but tile is empty; give its size in pixels")
+        return [case], 0
+    if case.group is None:
+        found = scene(case.images, case.label, tile=tile, folds=blocks or _BLOCKS, name=case.id)
+        return found, found.buffer
+    if blocks is not None:
+        raise ConfigError("group keeps all tiles together, blocks part them; empty one of the two")
+    found = scene(case.images, case.label, tile=tile, folds=1, name=case.id)
+    return [replace(one, group=case.group) for one in found], found.buffer
+
+
+def _whole(row: dict[str, str], column: str) -> int | None:
+    text = row.get(column)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) >= 1):
+        raise ConfigError(f"{column} is {text!r}; a whole number, 1 or more, expected, or nothing")
+    return int(text)
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -88,10 +141,10 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise FormatError(f"{path}: is no table in UTF-8 ({error})") from None
 
 
-def _check_named(path: Path, cases: list[Case], rows: list[tuple[int, dict[str, str]]]) -> None:
+def _check_named(path: Path, cases: list[tuple[int, Case]]) -> None:
     """Refuse ids that repeat."""
     seen: dict[str, int] = {}
-    for case, (number, _) in zip(cases, rows, strict=True):
+    for number, case in cases:
         if case.id in seen:
             raise ConfigError(
                 f"{path}: lines {seen[case.id]} and {number} are both called {case.id!r}; add a "

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -14,28 +14,12 @@ from numpy.typing import DTypeLike
 from medsataug import shapes, targets
 from medsataug.errors import ConfigError, MedSatAugError
 from medsataug.feed.order import shuffled
-from medsataug.io import load
+from medsataug.given import Case, as_sample
 from medsataug.partners import Partners
 from medsataug.pipeline import Pipeline
 from medsataug.roles import is_raster
 from medsataug.types import Array, Sample, is_lazy
 
-
-class Loads(Protocol):
-    """A case that loads itself, such as those of `medsataug.cases`."""
-
-    @property
-    def id(self) -> str:
-        """Name of the case."""
-        ...
-
-    def load(self) -> Sample:
-        """Return its sample."""
-        ...
-
-
-#: What a case may be given as: a sample, an image path, (image path(s), label path), or what loads.
-Case = Sample | str | tuple[Any, Any] | Loads
 Item = dict[str, Any]
 #: Memory for an item's arrays, by name; those of a list are named ``label 0``, ``label 1``, ….
 Places = Mapping[str, Array]
@@ -51,7 +35,7 @@ class Items:
     Parameters
     ----------
     cases : sequence of Sample, path, (image path or paths, label path), or what has ``load()``
-        Paths are loaded when asked for.
+        Or functions that return a sample. They are loaded when asked for.
     pipeline : Pipeline, list of transforms, str or None
         A pipeline, or a recipe's name or file; None gives the cases as they are.
     seed : int
@@ -198,21 +182,14 @@ class Items:
         with _LOADING[number % len(_LOADING)]:
             if number in self._kept:
                 return self._kept[number]
-            case = _as_sample(self.cases[number], f"case {number}")
+            name = f"case {number}"
+            case = as_sample(self.cases[number], name)
+            if case is self.cases[number] and not case.id:
+                # Its number is its name: another folder or machine gives the same draws.
+                case = case.replace(id=name)
             if self.cache:
                 self._kept[number] = case
             return case
-
-
-def _as_sample(case: Any, name: str) -> Sample:
-    """Sample of a case; its number is its name: another folder or machine gives the same draws."""
-    if isinstance(case, Sample):
-        return case if case.id else case.replace(id=name)
-    if hasattr(case, "load"):
-        made: Sample = case.load()
-        return made
-    image, label = case if isinstance(case, tuple) else (case, None)
-    return load(image, label, id=name)
 
 
 def _placed(name: str, value: Array | list[Array], dtype: DTypeLike, room: Places) -> Any:

@@ -34,28 +34,63 @@ def nudge(values: Array, valid: NDArray[np.bool_] | None, nodata: float) -> None
 
     A float moves by as little as GDAL still tells apart.
     """
+    hit = reads_as(values, valid, nodata)
+    if not hit.any():
+        return
     dtype = values.dtype
     if dtype.kind != "f":
-        hit = values == nodata
         away: float = nodata - 1 if nodata == np.iinfo(dtype).max else nodata + 1
-    elif np.isnan(nodata):
-        return
+    elif np.isinf(nodata):
+        away = float(np.copysign(np.finfo(dtype).max, nodata))
     else:
-        limits = np.finfo(dtype)
-        near = max(_NEAR * abs(nodata), _TINIES * float(limits.tiny))
-        if np.isinf(nodata):
-            hit, away = values == nodata, float(np.copysign(limits.max, nodata))
-        else:
-            with np.errstate(over="ignore", invalid="ignore"):
-                hit = np.abs(values - dtype.type(nodata)) <= near
-            # Towards zero, and from zero upwards; near the dtype's end GDAL's own sum
-            # overflows, so the step from there is long.
-            end = abs(nodata) > float(limits.max) / 4
-            away = nodata * 2.0**-25 if end else nodata - np.copysign(2 * near, nodata or -1.0)
+        # Towards zero, and from zero upwards; near the dtype's end GDAL's own sum overflows, so
+        # the step from there is long.
+        end = abs(nodata) > float(np.finfo(dtype).max) / 4
+        step = np.copysign(2 * _near(nodata, dtype), nodata or -1.0)
+        away = nodata * 2.0**-25 if end else nodata - step
+    values[hit] = away
+
+
+def reads_as(values: Array, valid: NDArray[np.bool_] | None, nodata: float) -> NDArray[np.bool_]:
+    """Where ``values`` that are valid would read as ``nodata``; NaN never is valid."""
+    if values.dtype.kind != "f" or np.isinf(nodata):
+        hit = values == nodata
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            hit = np.abs(values - values.dtype.type(nodata)) <= _near(nodata, values.dtype)
     if valid is not None:
         hit &= valid
-    if hit.any():
-        values[hit] = away
+    return np.asarray(hit)
+
+
+def _near(nodata: float, dtype: np.dtype[Any]) -> float:
+    return max(_NEAR * abs(nodata), _TINIES * float(np.finfo(dtype).tiny))
+
+
+def free_value(values: Array) -> int | None:
+    """Return an integer of the type that ``values`` do not hold, or None where all are taken.
+
+    It is the lowest of a signed type and the highest of an unsigned one, where these are free;
+    of 64 bits those of 32, since readers take a nodata value for a float64.
+    """
+    dtype, used = values.dtype, np.unique(values)
+    limits, usual_of = np.iinfo(dtype), np.iinfo(f"{dtype.kind}{min(dtype.itemsize, 4)}")
+    usual = usual_of.min if dtype.kind == "i" else usual_of.max
+    if not (used == usual).any():
+        return int(usual)
+    gaps = np.flatnonzero(used[1:] != used[:-1] + 1)
+    if len(gaps):
+        return int(used[gaps[0]]) + 1
+    low, high = int(used[0]), int(used[-1])
+    return high + 1 if high < limits.max else low - 1 if low > limits.min else None
+
+
+def own_channels(sample: Sample) -> int:
+    """How many channels are the sample's own; those that a pipeline added come after them.
+
+    What was added holds numbers of its own, such as 0 and 1 of a mask: none means "no data".
+    """
+    return min(int(sample.meta.get("own_channels", len(sample.channels))), len(sample.channels))
 
 
 def to_dtype(values: Array, dtype: np.dtype[Any]) -> Array:

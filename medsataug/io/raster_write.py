@@ -21,7 +21,7 @@ from rasterio.io import MemoryFile
 
 from medsataug.errors import FormatError
 from medsataug.io.deflated import append_tiles, predictor_for
-from medsataug.io.encode import nodata_for, nudge, to_dtype
+from medsataug.io.encode import free_value, nodata_for, nudge, own_channels, reads_as, to_dtype
 from medsataug.io.georef import NAMESPACE, Placement, place
 from medsataug.io.raster_source import gdal_threads, open_raster
 from medsataug.types import Array, Channel, LazyImage, Sample
@@ -146,6 +146,11 @@ def _job(sample: Sample, meta: Mapping[str, Any], role: str) -> _Job:
     elif dtype == np.float16:
         dtype = np.dtype(np.float32)
     nodata = nodata_for(dtype, meta.get("nodata"))
+    if nodata is not None and not isinstance(pixels, LazyImage):
+        added, valid = slice(own_channels(sample), None), sample.valid
+        shown = None if valid is None else np.broadcast_to(valid, pixels.shape)[added]
+        if reads_as(to_dtype(pixels[added], dtype), shown, nodata).any():
+            dtype, nodata = _free_nodata(pixels, dtype)
     source = meta.get("valid_source")
     if nodata is not None or source in ("alpha", "mask"):
         return _Job(pixels, sample.valid, dtype, nodata, None if nodata is not None else source)
@@ -156,6 +161,20 @@ def _job(sample: Sample, meta: Mapping[str, Any], role: str) -> _Job:
         gaps = any(bool(np.isnan(plane).any()) for plane in pixels)
     # No value of the dtype is free to mean "no data": a mask says it.
     return _Job(pixels, sample.valid, dtype, None, "mask" if gaps else None)
+
+
+def _free_nodata(pixels: Array, dtype: np.dtype[Any]) -> tuple[np.dtype[Any], float | int]:
+    """Return a nodata value that no channel holds, and the type to store: a wider one if need be.
+
+    A GeoTIFF has one value for all bands, and to channels that were added it is a number.
+    """
+    if dtype.kind == "f":
+        return dtype, float("nan")
+    free = free_value(to_dtype(pixels, dtype))
+    if free is not None:
+        return dtype, free
+    wider = np.result_type(dtype, np.uint16 if dtype == np.uint8 else np.int32)
+    return _free_nodata(pixels, wider)
 
 
 def _write(sample: Sample, path: Path | str, role: str, *, cog: bool) -> str:

@@ -43,7 +43,9 @@ def save(sample: Sample, folder: str | os.PathLike[str], *, overwrite: bool = Tr
     channels still are what they were; else one file. DICOM is written as NIfTI. A sample made
     from arrays becomes NIfTI; GeoTIFF where its world is a CRS; PNG where it is 2D, of one or
     three 8- or 16-bit channels, and placed nowhere. What a pipeline changed in ``sample.meta``
-    holds for every file.
+    holds for every file. A GeoTIFF has one nodata value for all bands; where channels that a
+    pipeline added hold it as a number, the file states another one that no channel holds: values
+    and gaps are read back as they were.
 
     Files appear complete, by renaming, once all of them are written; a failure leaves none.
 

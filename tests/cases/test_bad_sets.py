@@ -148,6 +148,32 @@ def test_table(tmp_path, text, message):
         cases.find(table)
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.png,,x,", r"case a \(line 2\): tile is 'x'; a whole number, 1 or more"),
+        ("a.png,,0,", r"case a \(line 2\): tile is '0'; a whole number"),
+        ("a.png,,-8,", r"tile is '-8'; a whole number"),
+        ("a.png,,8.5,", r"tile is '8.5'; a whole number"),
+        ("a.png,,²,", r"tile is '²'; a whole number"),
+        ("a.png,,8,many", r"case a \(line 2\): blocks is 'many'; a whole number"),
+        ("a.png,,,3", r"case a \(line 2\): blocks is 3, but tile is empty"),
+        ("a.png,g,8,3", r"case a \(line 2\): group keeps all tiles together, blocks part them"),
+        ("a.png,,20,", r"line 2\): .*a.png: 1 x 2 tiles of 20 pixels for 5 folds; use smaller"),
+        ("v.nii.gz,,4,", r"case v \(line 2\): .*a raster \(Y, X\) is cut into tiles"),
+        ("a.png,,x,\nv.nii.gz,,4,", r"line 2\): tile is 'x'.*; case v \(line 3\): .*a raster"),
+    ],
+)
+def test_a_scene_in_a_table(tmp_path, row, message):
+    files.picture(tmp_path / "a.png")
+    files.volume(tmp_path / "v.nii.gz")
+    table = tmp_path / "tiles.csv"
+    table.write_text(f"image,group,tile,blocks\n{row}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=message) as caught:
+        cases.find(table)
+    assert "\n" not in str(caught.value)
+
+
 def test_no_layout_fits(tmp_path):
     with pytest.raises(FormatError, match=r"nnunet: .*decathlon: .*table: .*folders: .*case-fold"):
         cases.find(tmp_path)

@@ -167,6 +167,52 @@ def test_table(tmp_path):
     assert cases.find(bare)[0].load().label is None
 
 
+def test_a_table_cuts_scenes_into_tiles(tmp_path):
+    for name in ("west", "east"):
+        files.raster(tmp_path / name / "scene.tif", 1)
+        files.raster(tmp_path / name / "cover.tif", 2, (1, 50, 70), values=(0, 1))
+    table = tmp_path / "tiles.csv"
+    rows = ["west/scene.tif,west/cover.tif,w,,10,", "east/scene.tif,east/cover.tif,e,,20,3"]
+    table.write_text("\n".join(["image,label,id,group,tile,blocks", *rows]))
+    found = cases.find(table)
+    assert len(found) == 5 * 7 + 3 * 4
+    assert {case.group for case in found} == {
+        *(f"w block {k}" for k in range(5)),
+        *(f"e block {k}" for k in range(3)),
+    }
+    assert found.buffer == 20  # the largest tile
+    assert found.channels == ("band 1", "band 2", "band 3", "band 4")
+    whole = cases.scene(tmp_path / "west/scene.tif", tmp_path / "west/cover.tif", tile=10, name="w")
+    for got, want in zip(found[:35], whole, strict=True):
+        assert (got.id, got.window, got.group) == (want.id, want.window, want.group)
+    sample = found[35].load()
+    assert sample.id == "e 0-0"
+    full = msa.load(tmp_path / "east/scene.tif", tmp_path / "east/cover.tif")
+    np.testing.assert_array_equal(sample.image, full.image[:, :20, :20])
+    np.testing.assert_array_equal(sample.label, full.label[:20, :20])
+    for train, test in cases.split(found, folds=4):
+        assert {found[i].group for i in train}.isdisjoint(found[i].group for i in test)
+
+
+def test_a_table_keeps_the_tiles_of_a_group_together_and_whole_rasters_whole(tmp_path):
+    for name in "abc":
+        files.raster(tmp_path / f"{name}.tif", ord(name))
+    table = tmp_path / "tiles.csv"
+    table.write_text("image,group,tile\na.tif,first,40\nb.tif,second,40\nc.tif,,\n")
+    found = cases.find(table)
+    assert [case.group for case in found] == ["first"] * 4 + ["second"] * 4 + [None]
+    assert found[-1].window is None
+    assert [case.id for case in found[:4]] == ["a 0-0", "a 0-1", "a 1-0", "a 1-1"]
+
+
+def test_the_shipped_table_of_tiles(samples):
+    found = cases.find(samples / "multispectral" / "tiles.csv")
+    assert found.channels == ("B2", "B3", "B4", "B8", "B11", "B12")
+    assert {case.window[0].stop - case.window[0].start for case in found} == {found.buffer}
+    for train, test in cases.split(found):
+        assert len(train) > 2 * len(test) > 0
+
+
 def test_real_data(real_data):
     brain = cases.find(real_data / "mri_ms_brain")
     assert brain.channels == ("flair", "t1", "t1post", "t2")

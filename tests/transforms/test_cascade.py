@@ -10,6 +10,9 @@ from scipy import ndimage
 
 import medsataug as msa
 from medsataug.errors import ConfigError
+from medsataug.grid import Grid
+from medsataug.io.georef import affine_from_transform
+from medsataug.io.raster_source import open_raster
 from medsataug.transforms import previous_stage as stage
 from tests import phantoms
 
@@ -261,3 +264,57 @@ def test_channels_of_classes_are_not_moved_off_the_nodata_value(kind):
     np.testing.assert_array_equal(out.image[2:], one_hot(turned.label[1]))
     assert not out.valid.all()
     assert (out.image[:2][turned.valid.repeat(2, axis=0)] != 0).all()
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["whole", "gaps"])
+@pytest.mark.parametrize(
+    ("kind", "highest", "stored", "nodata"),
+    [
+        ("int16", 99, "int16", -32768),
+        ("uint16", 65534, "uint16", 65535),
+        ("uint16", 65535, "uint16", 3),
+        ("uint8", 99, "uint8", 255),
+        ("uint8", 255, "uint16", 65535),  # each of the 256 values is one
+        ("float32", 99, "float32", np.nan),
+    ],
+)
+def test_a_geotiff_holds_channels_of_classes_as_they_are(
+    tmp_path, kind, highest, stored, nodata, gaps
+):
+    values = np.linspace(1, highest, 480).round().reshape(1, 20, 24).astype(kind)
+    values[0, 0, :3] = 1, 2, 4  # of a wide range, 3 is the first that is missing
+    valid = np.ones((1, 20, 24), bool)
+    if gaps:
+        valid[0, 4:7, 3:9] = False
+        values[~valid] = 0
+        values[0, 8:20] = np.linspace(1, highest, 288).round().reshape(12, 24)
+    given = case((20, 24)).replace(
+        image=values,
+        channels=("red",),
+        valid=valid,
+        grid=Grid((20, 24), affine_from_transform((10, 0, 3e5, 0, -10, 5e6)), "EPSG:32633"),
+        meta={"format": "geotiff", "nodata": 0, "names": ["red"]},
+    )
+    out = plain()(given, seed=1)
+    again = msa.Flip(axes=(0,), p=1)(out, seed=1)  # another pipeline knows what was added, too
+    for number, made in enumerate((out, again)):
+        image, *_ = msa.save(made, tmp_path / str(number))
+        with open_raster(image) as dataset:
+            np.testing.assert_equal(dataset.nodata, nodata)
+        read = msa.load(image)
+        assert read.image.dtype == stored
+        shown = np.broadcast_to(True if made.valid is None else made.valid, made.image.shape)
+        known = np.broadcast_to(True if read.valid is None else read.valid, made.image.shape)
+        np.testing.assert_array_equal(known, shown)
+        np.testing.assert_array_equal(read.image[known], made.image[known])
+        assert (read.valid is not None) == gaps
+    np.testing.assert_array_equal(out.image[1:], one_hot(given.label[1]))
+
+
+def test_a_geotiff_keeps_its_nodata_value_where_added_channels_do_not_hold_it(tmp_path):
+    given = case((20, 24)).replace(
+        image=np.full((2, 20, 24), 7, np.int16), meta={"format": "geotiff", "nodata": -1}
+    )
+    image, *_ = msa.save(plain()(given, seed=1), tmp_path)
+    with open_raster(image) as dataset:
+        assert dataset.nodata == -1
