@@ -95,17 +95,21 @@ def main() -> None:
     args = parser.parse_args()
     data = Path(os.environ["MEDSATAUG_REAL_DATA"])
     lines: list[str] = []
+    rows: list[list[str]] = []
     for trial in TRIALS:
         if args.only in trial.name:
-            lines += table(trial, experiment(trial, data, args.out, args.jobs))
+            results, peer = experiment(trial, data, args.out, args.jobs)
+            lines += table(trial, results, peer)
+            rows += brief(trial, results)
     text = "\n".join([*lines, made_with()])
     print(text)
     if args.write:
         (HERE / "TRAININGS.md").write_text(f"{HEAD}\n{text}\n", encoding="utf-8")
+        write_brief([*_markdown((BRIEF, rows)), made_with()])
 
 
 def experiment(trial: Trial, data: Path, out: Path, jobs: int | None) -> Any:
-    """Train what is not trained yet, and compare."""
+    """Train what is not trained yet, and compare: results, and those with the peer's feed."""
     from medsataug import cases
     from medsataug.train import Settings
     from medsataug.validate import compare, design
@@ -114,7 +118,7 @@ def experiment(trial: Trial, data: Path, out: Path, jobs: int | None) -> Any:
     chosen = design.sets(found, *trial.sets) if trial.sets else design.folds(found, **trial.folds)
     folder = out / trial.name
     results = compare(found, folder, chosen, trial.recipes, Settings(**trial.settings), jobs=jobs)
-    return with_peer(results, folder, jobs or 2) if trial.peer else results
+    return results, with_peer(results, folder, jobs or 2) if trial.peer else None
 
 
 def with_peer(results: Any, folder: Path, jobs: int) -> Any:
@@ -139,7 +143,7 @@ def with_peer(results: Any, folder: Path, jobs: int) -> Any:
                 print(f"{PEER}, {name}: {held[PEER, name].training_seconds:.0f} s", file=sys.stderr)
     both = Results(plan, held)
     write_report(both, folder / "report-peer.html")
-    return results, both
+    return both
 
 
 def fed_by_peer(job: Any) -> Any:
@@ -153,12 +157,11 @@ def fed_by_peer(job: Any) -> Any:
     return work(job)
 
 
-def table(trial: Trial, results: Any) -> list[str]:
-    """Markdown of one experiment."""
+def table(trial: Trial, results: Any, peer: Any) -> list[str]:
+    """Markdown of one experiment, and of the same trainings fed by the peer, if any."""
     from medsataug.validate import sheets
     from medsataug.validate.report import sentence
 
-    results, peer = results if isinstance(results, tuple) else (results, None)
     lines = [f"### {trial.title}\n", *_markdown(sheets.summary(results))]
     if trial.folds:
         lines += _markdown(sheets.per_split(results, None))
@@ -174,6 +177,42 @@ def table(trial: Trial, results: Any) -> list[str]:
     count = f"{len(seconds)} trainings, {min(seconds):.0f} to {max(seconds):.0f} s each"
     lines.append(f"\n{count}." + (f" `{trial.command}`" if trial.command else ""))
     return [*lines, ""]
+
+
+BRIEF = ("data", "trained with", "recipe", "mean Dice", "difference (95 % interval)", "p (Holm)")
+
+
+def brief(trial: Trial, results: Any) -> list[list[str]]:
+    """Rows of the README's table."""
+    import numpy as np
+
+    from medsataug.validate import sheets
+    from medsataug.validate.experiment import mean_dice
+
+    rows = []
+    made = {c.recipe: c for c in results.comparisons}
+    for name in results.experiment.recipes:
+        own = made.get(name)
+        apart = p = ""
+        if own is not None:
+            apart = f"{own.mean:+.3f}"
+            if np.isfinite(own.low):
+                apart += f" ({own.low:+.3f} to {own.high:+.3f})"
+            p = "not tested" if own.adjusted is None else sheets.probability(own.adjusted)
+        dice = np.nanmean(results.each(name, None, mean_dice))
+        first = (trial.title.split(":")[0], trial.title.split(": ")[1]) if own is None else ("", "")
+        rows.append([*first, f"`{name}`", f"{dice:.3f}", apart, p])
+    return rows
+
+
+def write_brief(lines: Sequence[str]) -> None:
+    """Put the table between its marks in the README."""
+    path = HERE.parents[1] / "README.md"
+    start, end = "<!-- trainings -->", "<!-- /trainings -->"
+    before, rest = path.read_text(encoding="utf-8").split(start)
+    after = rest.split(end)[1]
+    text = "\n".join(lines)
+    path.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def feed_rate(results: Any, recipe: str) -> float:
