@@ -101,10 +101,14 @@ class Job:
     def run(self, task: Task, held: Mapping[str, Sample]) -> Result:
         """Train, or go on training, and score the end with every test case."""
         from medsataug.train import train
+        from medsataug.train.model import device_of
         from medsataug.validate.scoring import score_case
 
+        on_cpu = device_of(task.settings.device).type == "cpu"
         settings = task.settings.changed(
-            recipe=str(self.recipe_file), seed=self.split.seed, workers=0
+            recipe=str(self.recipe_file),
+            seed=self.split.seed,
+            workers=0 if on_cpu else task.settings.workers,
         )
         training, test = ([held[i] for i in ids] for ids in (self.split.training, self.split.test))
         started = time.perf_counter()

@@ -53,7 +53,11 @@ def splits(results: Results) -> str:
         if len(sizes) > 1:
             left.set_xticks(centres, [f"{trained(results, s)} cases" for s in sizes])
         else:
-            left.set_xticks(range(len(names)), _wrapped(names))
+            left.set_xticks(range(len(names)), names)
+            if len(" ".join(names)) > 40:
+                left.tick_params("x", labelrotation=30)
+                for text in left.get_xticklabels():
+                    text.set(ha="right", rotation_mode="anchor")
         left.set_ylabel("mean foreground Dice")
         left.set_title("each split (bar: mean)", loc="left", fontsize=9)
         left.grid(axis="y", color="#e6e6e6", linewidth=0.6)
@@ -155,9 +159,7 @@ def cases(results: Results) -> str:
                     low, middle, high = np.percentile(values, [25, 50, 75])
                     ax.vlines(at, low, high, color="black", linewidth=3)
                     ax.scatter([at], [middle], color="white", edgecolor="black", s=22, zorder=3)
-        ax.set_xticks(
-            [b * wide + (len(names) - 1) / 2 for b in range(len(classes))], _wrapped(classes)
-        )
+        ax.set_xticks([b * wide + (len(names) - 1) / 2 for b in range(len(classes))], classes)
         ax.set_ylabel("Dice of a case")
         ax.grid(axis="y", color="#e6e6e6", linewidth=0.6)
         for name in names:
@@ -194,10 +196,6 @@ def reliability(results: Results) -> str:
         right.set_title("how often it was so sure", loc="left", fontsize=9)
 
     return _svg(draw, 9.2, 3.4)
-
-
-def _wrapped(names: Any) -> list[str]:
-    return [str(n).replace(" without ", "\nwithout ") for n in names]
 
 
 def _svg(draw: Callable[[Any], None], width: float, height: float) -> str:

@@ -36,6 +36,21 @@ code, pre { font-size: .85rem; } pre { background: #f4f5f7; padding: .8rem; over
 """
 
 
+#: What a verdict means, of a recipe and of one without a transform.
+_AFTER = {
+    "better": "It is better than chance explains.",
+    "worse": "It is worse than chance explains.",
+    "no worse": f"No difference is shown; it is no worse (the interval ends above {MARGIN}).",
+    "not tested": "Nothing is tested here; see each split below.",
+    "not shown": "Neither a difference is shown, nor that it is no worse.",
+}
+_WITHOUT = _AFTER | {
+    "better": "The recipe is better without this transform than chance explains.",
+    "worse": "The recipe is worse without this transform: it earns its place.",
+    "no worse": f"The recipe is no worse without this transform (the interval ends above {MARGIN}).",
+}
+
+
 def write_report(results: Results, path: Path) -> None:
     """Write the report of an experiment.
 
@@ -66,13 +81,8 @@ def sentence(one: Comparison) -> str:
     if one.adjusted is not None:
         text += f", p = {sheets.probability(one.adjusted)}".replace("= <", "<") + " after Holm"
     test = one.test
-    after = {
-        "better": "It is better than chance explains.",
-        "worse": "It is worse than chance explains.",
-        "no worse": f"No difference is shown; it is no worse (the interval ends above {MARGIN}).",
-        "not tested": "Nothing is tested here; see each split below.",
-        "not shown": "Neither a difference is shown, nor that it is no worse.",
-    }[one.verdict]
+    left_out = one.recipe.startswith(f"{one.reference} without ")
+    after = (_WITHOUT if left_out else _AFTER)[one.verdict]
     if one.verdict in ("no worse", "not shown") and test is not None:
         after += (
             f" An experiment of this size finds differences of {test.detectable:.3f} and more in "
