@@ -30,7 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 #: The recipe `nnunet` as batchgeneratorsv2 carries it out.
 PEER = "nnunet by batchgeneratorsv2"
-HIPPOCAMPUS = {"epochs": 10, "steps": 16, "validate_every": 2, "features": (8, 16, 32),
+HIPPOCAMPUS = {"epochs": 10, "steps": 14, "validate_every": 2, "features": (16, 32),
                "rate": 5e-3}  # fmt: skip
 
 
@@ -51,7 +51,7 @@ class Trial:
 
 def _sets(number: int, peer: bool = False) -> Trial:
     size = 144 // number
-    options = "--epochs 10 --steps 16 --validate-every 2 --features 8,16,32 --rate 5e-3"
+    options = "--epochs 10 --steps 14 --validate-every 2 --features 16,32 --rate 5e-3"
     return Trial(
         f"hippo_{number}", "mri_hippocampus",
         f"hippocampus, MRI 3D: {number} disjoint sets of {size} cases, 51 test cases",
