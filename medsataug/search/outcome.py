@@ -42,11 +42,6 @@ class Outcome:
         """The trial of the highest score."""
         return self.study.best
 
-    @property
-    def gain(self) -> float:
-        """What the best trial has above no augmentation."""
-        return self.best.score - self.study.trials[0].score
-
     def table(self) -> str:
         """Return the best trials and the first two, for the terminal."""
         whole = [t for t in self.study.trials if not t.pruned]
@@ -55,24 +50,28 @@ class Outcome:
         rows = [
             [
                 str(t.number),
-                self.study.space.told(t.params) + (" (defaults)" if t.number == 1 else ""),
                 f"{t.score:.3f}",
-                f"{t.score - self.study.trials[0].score:+.3f}" if t.number else "",
+                f"{self.study.gain(t):+.3f}" if t.number else "",
                 " ".join(f"{d:.3f}" for d in t.dice),
+                self.study.space.told(t.params) + (" (defaults)" if t.number == 1 else ""),
             ]
             for t in shown
         ]
-        return plain((["trial", "policy", "mean Dice", "against none", "folds"], rows))
+        return plain((["trial", "mean Dice", "against none", "folds", "policy"], rows))
 
     def write_trials(self) -> None:
-        """Write ``trials.csv``: every trial with its numbers, scores and time."""
+        """Write ``trials.csv``: every trial with its numbers, scores and time.
+
+        One that was stopped has no score: another fold may be easier than its own.
+        """
         space, splits = self.study.space, self.study.splits
         head = ["trial", *space.names, "score", *(f"fold {k + 1}" for k in range(splits)),
-                "stopped early", "seconds"]  # fmt: skip
+                "against none", "stopped early", "seconds"]  # fmt: skip
         rows = [
             [
-                t.number, *(t.params[name] for name in space.names), t.score, *t.dice,
-                *[None] * (splits - len(t.dice)), "yes" if t.pruned else "no", t.seconds,
+                t.number, *(t.params[name] for name in space.names),
+                None if t.pruned else t.score, *t.dice, *[None] * (splits - len(t.dice)),
+                self.study.gain(t), "yes" if t.pruned else "no", t.seconds,
             ]
             for t in self.study.trials
         ]  # fmt: skip
@@ -83,8 +82,8 @@ class Outcome:
         self.write_trials()
         best, space = self.best, self.study.space
         told = (
-            f"{space.told(best.params)} of policy {space.domain}: best of {len(self.study.trials)} "
-            f"trials, mean Dice {best.score:.3f} (optimistic); without augmentation "
+            f"policy {space.domain}, {space.told(best.params)}: best of {len(self.study.trials)} "
+            f"trials, mean Dice {best.score:.3f} (optimistic); none: "
             f"{self.study.trials[0].score:.3f}"
         )
         made = space.recipe(best.params, settings.patch or (), settings.foreground)
@@ -94,7 +93,7 @@ class Outcome:
 
 
 def _png(outcome: Outcome) -> bytes:
-    """Score against magnitude, coloured by n; of several magnitudes their mean."""
+    """Gain on the same folds against magnitude, coloured by n; of several magnitudes their mean."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -121,27 +120,26 @@ def _draw(outcome: Outcome, ax: Any) -> None:
     for trial in others:
         shade = shades[int(trial.params["n"]) - 1]
         face = "none" if trial.pruned else shade
-        ax.scatter(m(trial.params), trial.score, s=34, edgecolor=shade, facecolor=face, zorder=3)
-    ax.axhline(none.score, color="#666666", linewidth=1, linestyle="--", zorder=1)
-    ax.annotate(
-        "no augmentation", (1, none.score), xycoords=("axes fraction", "data"), ha="right",
-        xytext=(0, 3), textcoords="offset points", color="#666666",
-    )  # fmt: skip
-    if len(others):
+        at = m(trial.params), study.gain(trial)
+        ax.scatter(*at, s=34, edgecolor=shade, facecolor=face, zorder=3)
+    ax.axhline(
+        0, color="#666666", linewidth=1, linestyle="--", zorder=1, label=f"none: {none.score:.3f}"
+    )
+    if others:
         ax.scatter(
-            m(others[0].params), others[0].score, s=110, marker="s", facecolor="none",
+            m(others[0].params), study.gain(others[0]), s=110, marker="s", facecolor="none",
             edgecolor="#666666", zorder=2, label="defaults",
         )  # fmt: skip
     ax.scatter(
-        m(outcome.best.params), outcome.best.score, s=150, facecolor="none", edgecolor="#d55e00",
-        linewidth=1.6, zorder=2, label="best",
+        m(outcome.best.params), study.gain(outcome.best), s=150, facecolor="none",
+        edgecolor="#d55e00", linewidth=1.6, zorder=2, label="best",
     )  # fmt: skip
     for n in range(1, COUNT + 1):
         ax.scatter([], [], s=34, color=shades[n - 1], label=f"n = {n}")
     ax.scatter([], [], s=34, edgecolor="black", facecolor="none", label="stopped early")
     ax.set_xlim(-0.4, 10.4)
     ax.set_xlabel("mean magnitude of the operations" if study.space.each else "magnitude m")
-    ax.set_ylabel("mean foreground Dice")
+    ax.set_ylabel("mean foreground Dice, against no augmentation")
     ax.set_title(f"policy {study.space.domain}: {len(study.trials)} trials", loc="left", fontsize=9)
     ax.grid(axis="y", color="#e6e6e6", linewidth=0.6)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))

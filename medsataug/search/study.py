@@ -147,6 +147,11 @@ class Study:
         """The whole trial of the highest score; of equal ones the first."""
         return max((t for t in self.trials if not t.pruned), key=lambda t: (t.score, -t.number))
 
+    def gain(self, trial: Trial) -> float:
+        """Mean Dice of a trial less that of no augmentation, over the splits that it has."""
+        none = self.trials[0].dice[: len(trial.dice)]
+        return mean([own - other for own, other in zip(trial.dice, none, strict=True)])
+
     def _suggested(self) -> Params:
         import optuna
 

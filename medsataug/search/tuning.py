@@ -131,11 +131,8 @@ def tune(
             count = len(study.trials)
             left = (time.perf_counter() - started) / (count - before) * (trials - count)
             if not quiet:
-                say(
-                    f"[{count}/{trials}] {space.told(trial.params)}: mean Dice {trial.score:.3f}"
-                    + (f" (stopped after {len(trial.dice)} of {folds})" if trial.pruned else "")
-                    + (f"; about {duration(left)} left" if count < trials else "")
-                )
+                after = f"; about {duration(left)} left" if count < trials else ""
+                say(f"[{count}/{trials}] {_told(study, trial)}{after}")
     outcome.write(done)
     return outcome
 
@@ -182,6 +179,14 @@ def _tried(study: Study, plan: Experiment, jobs: int, pool: ProcessPoolExecutor)
     if not np.isfinite(dice).any():
         raise ConfigError("search: no case has a class other than background to score")
     return Trial(number, params, tuple(dice), seconds)
+
+
+def _told(study: Study, trial: Trial) -> str:
+    told = f"{study.space.told(trial.params)}: mean Dice {trial.score:.3f}"
+    if trial.number:
+        told += f" ({study.gain(trial):+.3f})"
+    done = f"{len(trial.dice)} of {study.splits} folds"
+    return told + (f", stopped after {done}" if trial.pruned else "")
 
 
 def _write(path: Path, text: str) -> None:
