@@ -122,7 +122,7 @@ def test_what_is_asked_follows_from_seed_and_trials(each: bool, tmp_path: Path) 
 
     first = asked(0, "a")
     assert asked(0, "b") == first
-    assert asked(1, "c")[2:] != first[2:]
+    assert not any(params in first for params in asked(1, "c")[2:])
     assert first[:2] == [Space("sar", each).none, Space("sar", each).default]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from medsataug.draws import stream_key
 from medsataug.errors import ConfigError, FormatError
 from medsataug.search.space import Params, Space
 from medsataug.validate.job import differing
@@ -157,7 +158,8 @@ class Study:
 
         before = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # our own lines tell of the trials
-        sampler = optuna.samplers.TPESampler(seed=self.seed + len(self.trials))
+        own = stream_key(self.seed, "suggest", len(self.trials)) % 2**32
+        sampler = optuna.samplers.TPESampler(seed=own)
         study = optuna.create_study(direction="maximize", sampler=sampler)
         open_ = self.space.distributions()
         optuna.logging.set_verbosity(before)
