@@ -122,7 +122,8 @@ def test_what_is_asked_follows_from_seed_and_trials(each: bool, tmp_path: Path) 
 
     first = asked(0, "a")
     assert asked(0, "b") == first
-    assert not any(params in first for params in asked(1, "c")[2:])
+    other = asked(1, "c")  # not the same ones one trial later, either
+    assert sum(a == b for k in (2, 3) for a, b in zip(other[2:], first[k:], strict=False)) < 4
     assert first[:2] == [Space("sar", each).none, Space("sar", each).default]
 
 
