@@ -24,6 +24,7 @@ from medsataug import search
 from medsataug.errors import ConfigError
 from medsataug.search import Space, Trial
 from medsataug.search.study import NAME, WHOLE, Study, mean
+from medsataug.search.tuning import _parts
 from medsataug.validate import design
 from tests.commands import Result, call, process
 from tests.train.small import case
@@ -225,6 +226,23 @@ def test_no_trial_sees_what_is_set_aside(found: tuple[Path, Result], data: Path)
     # The command that settles it tests with these very cases.
     settled = design.sets(data_sets.find(data), 3, len(kept), 3)
     assert list(settled.splits[0].test) == kept
+
+
+def test_tiles_set_aside_are_apart(samples: Path) -> None:
+    scene = samples / "multispectral" / "scene.tif"
+    found = data_sets.scene(scene, samples / "multispectral" / "landcover.tif", tile=64, folds=5)
+    names, kept = _parts(found, None, 0)
+    tiles = {case.id: case for case in found}
+    assert 0.1 < len(names) / len(found) < 0.3
+    assert len(kept) > len(found) / 3
+    for own in kept:
+        assert own.id not in names
+        for other in (tiles[name].window for name in names):
+            gaps = [
+                max(a.start - b.stop, b.start - a.stop)
+                for a, b in zip(own.window, other, strict=True)
+            ]
+            assert max(gaps) >= found.buffer > 0
 
 
 def test_a_killed_search_goes_on_to_the_same_end(found: tuple[Path, Result], data: Path) -> None:

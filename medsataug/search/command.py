@@ -96,10 +96,16 @@ def search(
 
 def _advice(data: Path, out: Path, outcome: Any, found: Any, asked: dict[str, Any]) -> str:
     """Say how far to trust the best, and the command that settles it."""
-    from medsataug.validate.design import grouped
+    from medsataug.cases.splits import group_of
 
     aside = set(outcome.aside)
-    left = len(grouped([case for case in found if case.id not in aside]))
+    told = (
+        "Its score is optimistic, since it was chosen by it; what it is worth, the "
+        f"{len(aside)} cases set aside ({out / 'test_cases.txt'}) tell"
+    )
+    if any(case.window is not None for case in found):
+        return f"{told}: tiles of which no training has come near."
+    left = len({group_of(case) for case in found if case.id not in aside})
     words: dict[str, Any] = {
         "sets": min(SETS, left),
         "test": len(aside),
@@ -109,7 +115,4 @@ def _advice(data: Path, out: Path, outcome: Any, found: Any, asked: dict[str, An
     words |= {name: value for name, value in asked.items() if value is not None}
     given = [part for name, value in words.items() for part in (f"--{name}", str(value))]
     command = shlex.join(["medsataug", "validate", str(data), *given])
-    return (
-        "Its score is optimistic, since it was chosen by it; what it is worth, the "
-        f"{len(aside)} cases set aside ({out / 'test_cases.txt'}) tell:\n  {command}"
-    )
+    return f"{told}:\n  {command}"

@@ -14,11 +14,13 @@ import numpy as np
 
 from medsataug import recipes
 from medsataug.cases import CaseSet
+from medsataug.cases.splits import group_of, split
 from medsataug.errors import ConfigError
 from medsataug.search.outcome import Outcome
 from medsataug.search.space import Space
 from medsataug.search.study import Study, Trial, name_of
 from medsataug.train.config import FREE, Settings
+from medsataug.train.data import as_cases
 from medsataug.train.options import suited
 from medsataug.validate import design
 from medsataug.validate.experiment import (
@@ -61,8 +63,9 @@ def tune(
 
     Parameters
     ----------
-    cases : sequence of Case
-        Those of one ``group`` stay together.
+    cases : sequence
+        A `medsataug.cases.CaseSet`, or as of `medsataug.train.train`; those of one ``group`` stay
+        together.
     out : path
     domain : {"medical", "multispectral", "rgb", "sar"}
     trials : int
@@ -72,7 +75,8 @@ def tune(
     folds : int
         Trainings of a trial.
     test : int, optional
-        Cases set aside; by default a fifth.
+        Cases set aside; by default a fifth. Of tiles, the block whose size is nearest, and the
+        tiles near it are used for nothing.
     settings : Settings, optional
         Of all trainings; its seed is that of the search, too.
     jobs : int, optional
@@ -139,19 +143,19 @@ def tune(
 
 def _parts(cases: Sequence[Any], test: int | None, seed: int) -> tuple[list[str], Sequence[Any]]:
     """Ids of the cases set aside, and the others."""
-    if any(getattr(case, "window", None) is not None for case in cases):
+    known = as_cases(cases)
+    number = max(1, round(TEST * len(known))) if test is None else test
+    if not 1 <= number <= len(known) - 2:
         raise ConfigError(
-            "search: tiles of one raster are near one another, so that none can be set aside; give "
-            "whole rasters as cases"
+            f"test: {number} of {len(known)} cases; 1 or more expected, and two more to search with"
         )
-    number = max(1, round(TEST * len(cases))) if test is None else test
-    if not 1 <= number <= len(cases) - 2:
-        raise ConfigError(
-            f"test: {number} of {len(cases)} cases; 1 or more expected, and two more to search with"
-        )
-    aside, rest = design.set_aside(cases, number, seed)
-    kept = cases.pick(rest) if isinstance(cases, CaseSet) else [cases[i] for i in rest]
-    return [cases[i].id for i in aside], kept
+    if any(getattr(case, "window", None) is not None for case in known):
+        blocks = len({group_of(case) for case in known})  # neighbouring tiles stay together
+        rest, aside = split(cases, min(max(2, round(len(known) / number)), blocks), seed)[0]
+    else:
+        aside, rest = design.set_aside(known, number, seed)
+    kept = cases.pick(rest) if isinstance(cases, CaseSet) else [known[i] for i in rest]
+    return [known[i].id for i in aside], kept
 
 
 def _tried(study: Study, plan: Experiment, jobs: int, pool: ProcessPoolExecutor) -> Trial:
@@ -170,8 +174,8 @@ def _tried(study: Study, plan: Experiment, jobs: int, pool: ProcessPoolExecutor)
     while len(dice) < len(splits):
         next_ = splits[: len(dice) + jobs]
         held = replace(own, design=replace(plan.design, splits=next_)).run(jobs, True, pool)
-        for split in next_[len(dice) :]:
-            result = held[name_of(number), split.name]
+        for one in next_[len(dice) :]:
+            result = held[name_of(number), one.name]
             dice.append(mean_dice(result))
             seconds += result.training_seconds + result.scoring_seconds
             if study.poor(dice):
