@@ -32,6 +32,7 @@ from medsataug.options import (
     partners_of,
     picked,
 )
+from medsataug.search.command import search
 from medsataug.train.command import train
 from medsataug.validate.command import validate
 
@@ -333,6 +334,7 @@ def warmup(as_json: Json = False) -> None:
 
 app.command()(train)
 app.command()(validate)
+app.command()(search)
 
 
 def _show_warning(

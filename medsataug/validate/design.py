@@ -156,18 +156,13 @@ def sets(cases: Sequence[Any], number: int, test: int, seed: int = 0) -> Design:
         )
     if any(getattr(case, "window", None) is not None for case in cases):
         raise ConfigError("sets: tiles of one raster are near one another; use folds")
-    known, groups = as_cases(cases), dict[str, list[int]]()
-    for i, case in enumerate(known):
-        groups.setdefault(group_of(case), []).append(i)
-    order = sorted(groups, key=lambda name: (stream_key(seed, "tested", name), name))
-    tested: list[int] = []
-    while len(tested) < test:
-        tested += groups[order.pop(0)]
-    rest = [i for i in range(len(known)) if i not in set(tested)]
-    if len(order) < number:
-        raise ConfigError(f"sets: {number}, but {len(order)} groups are left to train with")
+    known = as_cases(cases)
+    tested, rest = set_aside(known, test, seed)
+    left = len({group_of(known[i]) for i in rest})
+    if left < number:
+        raise ConfigError(f"sets: {number}, but {left} groups are left to train with")
     parts = split([known[i] for i in rest], number, seed)
-    ids = tuple(known[i].id for i in sorted(tested))
+    ids = tuple(known[i].id for i in tested)
     return Design(
         "sets",
         tuple(
@@ -175,6 +170,27 @@ def sets(cases: Sequence[Any], number: int, test: int, seed: int = 0) -> Design:
             for k, (_, own) in enumerate(parts)
         ),
     )
+
+
+def set_aside(cases: Sequence[Any], test: int, seed: int = 0) -> tuple[list[int], list[int]]:
+    """Cases to test with at the end, and the rest, by number.
+
+    Parameters
+    ----------
+    cases : sequence
+        Of anything with an ``id``. Those of one ``group`` stay together, so that a few more than
+        ``test`` may be set aside.
+    test, seed : int
+        Of `sets`, which tests with the same cases.
+    """
+    groups: dict[str, list[int]] = {}
+    for i, case in enumerate(cases):
+        groups.setdefault(group_of(case), []).append(i)
+    order = sorted(groups, key=lambda name: (stream_key(seed, "tested", name), name))
+    tested: list[int] = []
+    while len(tested) < test and order:
+        tested += groups[order.pop(0)]
+    return sorted(tested), sorted(i for name in order for i in groups[name])
 
 
 def _span(numbers: Sequence[int]) -> str:

@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,9 @@ class Experiment:
         folder = self.folder / "runs" / _folder(recipe) / split.name
         return Job(recipe, split, folder, self.folder / "recipes" / f"{_folder(recipe)}.yaml")
 
-    def run(self, jobs: int | None = None, quiet: bool = False) -> dict[tuple[str, str], Result]:
+    def run(
+        self, jobs: int | None = None, quiet: bool = False, pool: ProcessPoolExecutor | None = None
+    ) -> dict[tuple[str, str], Result]:
         """Train what is not trained yet.
 
         Parameters
@@ -76,6 +79,8 @@ class Experiment:
             Trainings at the same time, each on one thread, so that results do not depend on it;
             by default one for each core, or one where there is a GPU.
         quiet : bool
+        pool : ProcessPoolExecutor, optional
+            Of `workers` of this task, which several runs may share; by default one of its own.
 
         Returns
         -------
@@ -92,17 +97,14 @@ class Experiment:
         done = {(j.recipe, j.split.name): r for j in wanted if (r := j.result(self.task))}
         open_ = [j for j in wanted if (j.recipe, j.split.name) not in done]
         if done and open_ and not quiet:
-            _say(f"{len(done)} of {len(wanted)} trainings are there already")
+            say(f"{len(done)} of {len(wanted)} trainings are there already")
         if not open_:
             return done
-        number = min(jobs or _at_once(self.task.settings), len(open_))
+        number = min(jobs or at_once(self.task.settings), len(open_))
         wrong: list[MedSatAugError] = []
         started = time.perf_counter()
-        strangers = set(multiprocessing.active_children())
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(number, context, start, (self.task,))
-        try:
-            for count, (job, result) in enumerate(_finished(pool, open_), start=1):
+        with nullcontext(pool) if pool else workers(self.task, number) as working:
+            for count, (job, result) in enumerate(_finished(working, open_), start=1):
                 left = (time.perf_counter() - started) / count * (len(open_) - count)
                 told = f"[{len(done) + 1 + len(wrong)}/{len(wanted)}] {job.recipe}, "
                 told += f"{job.split.name}: "
@@ -113,16 +115,7 @@ class Experiment:
                     done[job.recipe, job.split.name] = result
                     told += f"mean Dice {mean_dice(result):.3f} ({result.training_seconds:.0f} s)"
                 if not quiet:
-                    _say(told + (f"; about {_duration(left)} left" if left else ""))
-        except BrokenProcessPool:
-            raise MedSatAugError(
-                f"a training was killed; most often memory ran out: use --jobs {max(1, number - 1)}"
-                " or a smaller patch, and give the same command again, which goes on"
-            ) from None
-        finally:  # after an error or an interrupt, too, nobody waits for what is under way
-            for process in set(multiprocessing.active_children()) - strangers:
-                process.terminate()
-            pool.shutdown(cancel_futures=True)
+                    say(told + (f"; about {duration(left)} left" if left else ""))
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             wrong[0].args = (f"{wrong[0]}{more}; the {len(done)} finished trainings are kept",)
@@ -199,6 +192,41 @@ def prepare(
     return Experiment(folder, design, tuple(given), task, unit, tuple(notes), title)
 
 
+@contextmanager
+def workers(task: Task, number: int) -> Iterator[ProcessPoolExecutor]:
+    """Start processes that train, each on one thread; they end with the block, whatever ends it.
+
+    Raises
+    ------
+    MedSatAugError
+        Where one was killed.
+    """
+    strangers = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(number, context, start, (task,))
+    try:
+        yield pool
+    except BrokenProcessPool:
+        raise MedSatAugError(
+            f"a training was killed; most often memory ran out: use --jobs {max(1, number - 1)} or "
+            "a smaller patch, and give the same command again, which goes on"
+        ) from None
+    finally:  # after an error or an interrupt, too, nobody waits for what is under way
+        for process in set(multiprocessing.active_children()) - strangers:
+            process.terminate()
+        pool.shutdown(cancel_futures=True)
+
+
+def at_once(settings: Settings) -> int:
+    """Trainings at the same time where nothing is said: one a core, or one on a GPU."""
+    from medsataug.train.model import device_of
+
+    if device_of(settings.device).type != "cpu":
+        return 1
+    available = getattr(os, "sched_getaffinity", None)
+    return len(available(0)) if available else os.cpu_count() or 1
+
+
 def mean_dice(result: Result) -> float:
     """Mean foreground Dice: of each case the mean over its classes, then the mean over cases."""
     each = [case_dice(own) for own in result.scores.values()]
@@ -268,15 +296,6 @@ def _unit(samples: Sequence[Sample]) -> str:
     return {1e-3: "mm", 1.0: "m", None: noun}.get(unit, "world units")  # type: ignore[arg-type]
 
 
-def _at_once(settings: Settings) -> int:
-    from medsataug.train.model import device_of
-
-    if device_of(settings.device).type != "cpu":
-        return 1
-    available = getattr(os, "sched_getaffinity", None)
-    return len(available(0)) if available else os.cpu_count() or 1
-
-
 def _short(recipe: str) -> str:
     return Path(recipe).stem if Path(recipe).is_file() else recipe
 
@@ -285,9 +304,11 @@ def _folder(recipe: str) -> str:
     return recipe.replace(" ", "-").replace("(", "").replace(")", "")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time as it is printed."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell how far it is, beside the output."""
     print(text, file=sys.stderr, flush=True)

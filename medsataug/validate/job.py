@@ -91,7 +91,7 @@ class Job:
         now = self.identity(task)
         for name in now:
             if before.get(name) != now[name]:
-                what = _differing(before.get(name), now[name])
+                what = differing(before.get(name), now[name])
                 raise ConfigError(
                     f"{self.folder}: was made with {'another' if not what else 'other'} {name}"
                     f"{what}; give the same as then, or another --out"
@@ -219,7 +219,7 @@ def work(job: Job) -> Result:
         raise type(error)(message) from None
 
 
-def _differing(before: Any, now: Any) -> str:
+def differing(before: Any, now: Any) -> str:
     """Say the first field in which two differ, where they have fields."""
     if not isinstance(before, dict) or not isinstance(now, dict):
         return ""

@@ -93,11 +93,11 @@ def text(results: Results) -> str:
     size = results.experiment.design.sizes[-1]
     parts = [
         f"{results.experiment.design.sentence}",
-        _plain(summary(results)),
-        _plain(classes(results, size)),
+        plain(summary(results)),
+        plain(classes(results, size)),
     ]
     if results.experiment.design.kind == "blocks":
-        parts.insert(2, _plain(per_split(results, size)))
+        parts.insert(2, plain(per_split(results, size)))
     return "\n\n".join(parts)
 
 
@@ -117,12 +117,12 @@ def write_sheets(results: Results, folder: Path) -> None:
                     by_case.append([recipe, split.name, size, case, name, *values])
                 by_case.append([recipe, split.name, size, case, "mean", case_dice(own)])
     start = ["recipe", "split", "training cases"]
-    _csv(folder / "cases.csv", [*start, "case", "class", *NAMES], by_case)
-    _csv(folder / "splits.csv", [*start, "mean dice"], by_split)
+    write_csv(folder / "cases.csv", [*start, "case", "class", *NAMES], by_case)
+    write_csv(folder / "splits.csv", [*start, "mean dice"], by_split)
     head = ["recipe", "reference", "size", "mean", "reference mean", "difference", "low", "high",
             "t", "df", "p", "p holm", "p uncorrected", "p wilcoxon", "effect", "detectable",
             "verdict"]  # fmt: skip
-    _csv(folder / "comparison.csv", head, [_all(c) for c in results.comparisons])
+    write_csv(folder / "comparison.csv", head, [_all(c) for c in results.comparisons])
 
 
 def trained(results: Results, size: int | None) -> str:
@@ -163,7 +163,8 @@ def _without_empty(head: list[str], rows: list[list[str]]) -> Sheet:
     return [head[k] for k in kept], [[row[k] for k in kept] for row in rows]
 
 
-def _plain(sheet: Sheet) -> str:
+def plain(sheet: Sheet) -> str:
+    """Return a sheet for the terminal."""
     head, rows = sheet
     widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
     return "\n".join(
@@ -172,7 +173,8 @@ def _plain(sheet: Sheet) -> str:
     )
 
 
-def _csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a table whole; what is not known is an empty cell."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(head)
