@@ -47,7 +47,7 @@ _AFTER = {
 _WITHOUT = _AFTER | {
     "better": "The recipe is better without this transform than chance explains.",
     "worse": "The recipe is worse without this transform: it earns its place.",
-    "no worse": f"The recipe is no worse without this transform (the interval ends above {MARGIN}).",
+    "no worse": f"The recipe is no worse without this transform (interval above {MARGIN}).",
 }
 
 
