@@ -123,7 +123,7 @@ class Pipeline(BaseModel):
         given = {n: getattr(self, n) for n in self.model_fields_set} | settings
         return type(self)(**given)
 
-    def with_patch(self, size: Sequence[int]) -> Pipeline:
+    def with_patch(self, size: int | Sequence[int]) -> Pipeline:
         """Return the pipeline with a random patch after its last spatial transform.
 
         Deformations then span the whole image, and only the patch is computed. An image smaller
@@ -131,7 +131,8 @@ class Pipeline(BaseModel):
         """
         from medsataug.transforms.patch import Patch
 
-        one = size[0] if len(size) == 1 else tuple(size)
+        sides = (size,) if isinstance(size, int) else tuple(size)
+        one = sides[0] if len(sides) == 1 else sides
         spatial = [
             i
             for i, t in enumerate(self.transforms)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from medsataug.preview import side_by_side
 from medsataug.train import load
@@ -50,7 +51,12 @@ def examples(results: Results, recipe: str) -> list[Example]:
     seen: dict[tuple[str, str], str] = {}
     for what, (_, split, case) in chosen.items():
         seen.setdefault((split, case), what)
-    return [_drawn(results, recipe, split, case, what) for (split, case), what in seen.items()]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as they were scored; small networks are slower on more
+    try:
+        return [_drawn(results, recipe, split, case, what) for (split, case), what in seen.items()]
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _drawn(results: Results, recipe: str, split: str, case: str, what: str) -> Example:
