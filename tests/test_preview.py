@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from medsataug.errors import ConfigError, FormatError
 from medsataug.grid import RAS_MM, Grid
-from medsataug.preview import _figure, draw
+from medsataug.preview import _figure, draw, side_by_side
 from medsataug.preview.overlays import draw_grid, length_text, nice_length, outline_cover
 from medsataug.preview.page import Writer
 from medsataug.preview.panels import IGNORED, Panel, at_hand
@@ -450,3 +450,18 @@ def test_real_brain_stored_to_the_left(real_data: Path, tmp_path: Path) -> None:
     z = largest_object_centre(lesion > 0)[0]
     np.testing.assert_array_equal(axial.label[0], lesion[z, ::-1])
     assert draw(sample, [copy_of(sample)], tmp_path / "brain.png").stat().st_size > 50_000
+
+
+def test_side_by_side_all_are_shown_where_the_first_has_its_label() -> None:
+    truth = stored("IPL")
+    found = np.zeros_like(truth.label)
+    found[9, 22, 12] = 1  # its own largest object lies elsewhere
+    prediction = truth.replace(label=found)
+    own = volume_columns([truth, prediction], [0, 0])
+    shared = volume_columns([truth, prediction], [0, 0], one_place=True)
+    np.testing.assert_array_equal(shared[0].panels[0].pixels, shared[1].panels[0].pixels)
+    assert (own[0].panels[0].pixels != own[1].panels[0].pixels).any()
+    given = ([truth, prediction], ("truth", "prediction"), ((), ("Dice 0.1",)), "case 1")
+    png = side_by_side(*given)
+    assert png.startswith(b"\x89PNG")
+    assert png == side_by_side(*given)
