@@ -39,5 +39,9 @@ class FormatError(MedSatAugError, OSError):
         return type(self), (str(self),), {"errno": self.errno}
 
 
+class Diverged(MedSatAugError):
+    """A training whose loss or gradient is no number any more."""
+
+
 class MedSatAugWarning(UserWarning):
     """Something was done as asked, and may not be what is wanted."""

@@ -4,9 +4,47 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from medsataug.errors import FormatError
+from medsataug.errors import ConfigError, FormatError
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other commands out of a folder while this one works there.
+
+    The operating system lets go of it with the process, however that ends; where it knows no such
+    locks, nothing is kept out.
+
+    Raises
+    ------
+    ConfigError
+        Where another command is at work.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        yield
+        return
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise FormatError.of(f"{path}: cannot be written ({error.strerror})", error) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise ConfigError(
+            f"{folder}: another command is at work there; wait for it, or choose another folder"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_whole(data: bytes | memoryview, path: Path, *, alone: bool = False) -> None:

@@ -69,6 +69,16 @@ def split(
         )
     if buffer is not None and buffer < 0:
         raise ConfigError(f"buffer: {buffer}; 0 or more expected")
+    tiles = any(_window(case) is not None for case in cases)
+    if tiles and ordered:
+        raise ConfigError("ordered: tiles of a raster are no series; leave it out")
+    if tiles and buffer is None and not isinstance(cases, CaseSet):
+        raise ConfigError(
+            "buffer: a list of tiles does not say how far training keeps away from testing; give "
+            "pixels, or the set itself (its pick() keeps it)"
+        )
+    if buffer and not tiles and not ordered:
+        raise ConfigError(f"buffer: {buffer}, but these cases are neither tiles nor ordered")
     tested = _runs(members, folds) if ordered else _drawn(members, folds, seed)
     if buffer is None:
         buffer = 0 if ordered or not isinstance(cases, CaseSet) else cases.buffer

@@ -15,7 +15,7 @@ import numpy as np
 from medsataug import recipes
 from medsataug.cases import CaseSet
 from medsataug.cases.splits import group_of, split
-from medsataug.errors import ConfigError
+from medsataug.errors import ConfigError, Diverged
 from medsataug.search.outcome import Outcome
 from medsataug.search.space import Space
 from medsataug.search.study import Study, Trial, name_of
@@ -166,14 +166,17 @@ def _tried(study: Study, plan: Experiment, jobs: int, pool: ProcessPoolExecutor)
     """
     params, number = study.ask(), len(study.trials)
     settings, splits = plan.task.settings, plan.design.splits
-    own = replace(plan, recipes=(name_of(number),))
     recipe = study.space.recipe(params, settings.patch or (), settings.foreground)
-    _write(own.jobs[0].recipe_file, recipes.text(recipe))
+    own = replace(plan, recipes={name_of(number): recipes.text(recipe)})
     dice: list[float] = []
     seconds = 0.0
     while len(dice) < len(splits):
         next_ = splits[: len(dice) + jobs]
-        held = replace(own, design=replace(plan.design, splits=next_)).run(jobs, True, pool)
+        try:
+            held = replace(own, design=replace(plan.design, splits=next_)).run(jobs, True, pool)
+        except Diverged as error:  # so strong a policy cannot be trained with: as bad as can be
+            say(f"trial {number}: {error}")
+            return Trial(number, params, (0.0,), seconds, pruned=True)
         for one in next_[len(dice) :]:
             result = held[name_of(number), one.name]
             dice.append(mean_dice(result))

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from medsataug.draws import stream_key
 from medsataug.errors import ConfigError, MedSatAugError
 from medsataug.io import load
 from medsataug.io.base import stem_of
@@ -181,6 +182,12 @@ def survey(
     )
 
 
+def contents(sample: Sample) -> str:
+    """Digest of a case: its voxels, and where they are."""
+    grid = sample.grid
+    return f"{sample.digest} {stream_key(grid.affine.tolist(), grid.world):016x}"
+
+
 def listed(names: Sequence[str]) -> str:
     """Return the first few names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -190,7 +197,7 @@ def listed(names: Sequence[str]) -> str:
 def _loaded(cases: Sequence[Case]) -> Iterator[tuple[Case, Sample]]:
     for case in cases:
         try:
-            yield case, case.load()
+            yield case, case.load().replace(id=case.id)
         except MedSatAugError as error:
             raise type(error)(f"case {case.id!r}: {error}") from None
 

@@ -15,16 +15,16 @@ from torch import Tensor
 
 from medsataug import __version__, recipes
 from medsataug.draws import stream_key
-from medsataug.errors import ConfigError, MedSatAugError
+from medsataug.errors import ConfigError, Diverged, MedSatAugError
 from medsataug.pipeline import Pipeline
 from medsataug.train import checkpoint
 from medsataug.train.config import Settings
-from medsataug.train.data import Survey, as_cases, listed, survey
+from medsataug.train.data import Survey, as_cases, contents, listed, survey
 from medsataug.train.items import Batches, Feed, Items
 from medsataug.train.log import Log
 from medsataug.train.loss import IGNORED, at_all_depths
 from medsataug.train.model import Model, device_of, network_of
-from medsataug.train.prepare import for_training, normalised
+from medsataug.train.prepare import check_classes, for_training, normalised
 
 #: Longest gradient, as in nnU-Net.
 LONGEST = 12.0
@@ -71,7 +71,7 @@ def train(
     ConfigError, GeometryError, FormatError
         For settings and cases that cannot be trained with, naming the case; before anything is
         computed.
-    MedSatAugError
+    Diverged, MedSatAugError
         For a loss that is no number, and a loading worker that was killed, naming epoch, step and
         cases; the checkpoint of the last finished epoch is kept.
     """
@@ -85,11 +85,7 @@ def train(
     settings, said = settings.completed(found)
     if not normalises:
         said.append("the recipe does not normalise: z-score of each channel by its case, added")
-    if pipeline.classes and pipeline.classes != settings.labels:
-        raise ConfigError(
-            f"MixUp.classes: {list(pipeline.classes)}, but the classes of the training are "
-            f"{list(settings.labels or settings.targets)}; list the same (regions cannot be mixed)"
-        )
+    check_classes(pipeline, settings.labels, settings.targets)
     run = Run(settings, for_training(pipeline, settings.patch or (), settings.foreground), found)
     log = Log(folder, run.restore(state) if state else 0, quiet)
     for line in [*said, *run.summary()]:
@@ -335,7 +331,7 @@ def _seed(*key: Any) -> None:
 
 def _check(value: Tensor, what: str, names: list[str], epoch: int, step: int) -> None:
     if not torch.isfinite(value):
-        raise MedSatAugError(
+        raise Diverged(
             f"the {what} is {value.item()} at epoch {epoch + 1}, step {step + 1}, of a batch of "
             f"the cases {listed(names)}; look at their values, or lower the rate. The last "
             "finished epoch is kept"
@@ -345,7 +341,7 @@ def _check(value: Tensor, what: str, names: list[str], epoch: int, step: int) ->
 def _contents(found: Survey) -> dict[str, dict[str, str]]:
     """Digest of each case, by its name."""
     parts = {"training": found.training, "test": found.test}
-    return {name: {s.id: s.digest for s in part} for name, part in parts.items()}
+    return {name: {s.id: contents(s) for s in part} for name, part in parts.items()}
 
 
 def _name(target: Any) -> str:

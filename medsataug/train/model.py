@@ -118,6 +118,8 @@ def device_of(name: str) -> torch.device:
         found = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"device: {name!r}; auto, cpu, cuda or cuda:1 expected") from None
+    if found.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device: {name!r}; auto, cpu, cuda or cuda:1 expected")
     if found.type == "cuda" and not has_gpu:
         raise ConfigError(f"device: {name!r}, but PyTorch finds no GPU here; use cpu or auto")
     return found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import dropwhile
+from typing import Any
 
-from medsataug.errors import MedSatAugError
+from medsataug.errors import ConfigError, MedSatAugError
 from medsataug.inference.views import refuse_chance
 from medsataug.pipeline import Pipeline
 from medsataug.transforms.base import Transform
@@ -21,6 +22,15 @@ def normalised(pipeline: Pipeline) -> tuple[Pipeline, bool]:
         return pipeline, True
     zscore = Normalize(method="zscore")
     return pipeline.changed(transforms=(*pipeline.transforms, zscore)), False
+
+
+def check_classes(pipeline: Pipeline, labels: Sequence[int] | None, targets: Sequence[Any]) -> None:
+    """Refuse a recipe that mixes other classes than are trained."""
+    if pipeline.classes and pipeline.classes != labels:
+        raise ConfigError(
+            f"MixUp.classes: {list(pipeline.classes)}, but the classes of the training are "
+            f"{list(labels or targets)}; list the same (regions cannot be mixed)"
+        )
 
 
 def for_training(pipeline: Pipeline, patch: Sequence[int], foreground: float) -> Pipeline:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from medsataug.cases import CaseSet
-from medsataug.errors import ConfigError
+from medsataug.errors import ConfigError, MedSatAugError
 from medsataug.train.config import Settings
 from medsataug.validate import experiment
 from medsataug.validate.design import Design
 from medsataug.validate.results import Results
 from medsataug.validate.sheets import write_sheets
+from medsataug.whole import alone
 
 
 def compare(
@@ -73,7 +74,18 @@ def compare(
         cases, out, design, recipes, settings,
         leave_one_out=leave_one_out, tolerance=tolerance, names=names,
     )  # fmt: skip
-    results = Results(plan, plan.run(jobs, quiet))
-    write_sheets(results, Path(out))
-    write_report(results, Path(out) / "report.html")
-    return results
+
+    def written(own: experiment.Experiment) -> Results:
+        results = Results(own, own.run(jobs, quiet))
+        write_sheets(results, Path(out))
+        write_report(results, Path(out) / "report.html")
+        return results
+
+    with alone(Path(out)):
+        try:
+            return written(plan)
+        except MedSatAugError:
+            rest = plan.complete()
+            if 1 < len(rest.recipes) < len(plan.recipes):
+                written(rest)  # of what can be compared
+            raise

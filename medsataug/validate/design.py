@@ -29,6 +29,8 @@ class Split:
         Training cases that were asked for; None is all there are.
     training, test : tuple of str
         Ids of cases.
+    available : int
+        Cases that training could have had.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Split:
     size: int | None
     training: tuple[str, ...]
     test: tuple[str, ...]
+    available: int
 
 
 @dataclass(frozen=True)
@@ -98,33 +101,45 @@ def folds(
     sizes : sequence of int
         Train with so many cases of each fold instead of all; the few are part of the many.
     ordered, buffer
-        As of `medsataug.cases.split`; ordered cases have one repeat.
+        As of `medsataug.cases.split`; ordered cases have one repeat, and lose a neighbour on
+        either side of a tested block unless told otherwise.
 
     Raises
     ------
     ConfigError
-        For fewer cases than folds, sizes larger than a fold's training part, repeats of a series.
+        For fewer cases than folds, sizes larger than a fold's training part, repeats of a series,
+        and repeats that would test the same folds again.
     """
     if ordered and repeats > 1:
         raise ConfigError(f"repeats: {repeats}; the blocks of a series are always the same, give 1")
+    if ordered and buffer is None:
+        buffer = 1
     known, out = as_cases(cases), list[Split]()
+    seen: set[frozenset[int]] = set()
     given = cases if isinstance(cases, CaseSet) else known  # a set may keep tiles apart
     for repeat in range(repeats):
         parts = split(given, number, seed + repeat, buffer, ordered=ordered)
+        tests = {frozenset(test) for _, test in parts}
+        if tests & seen:
+            raise ConfigError(
+                f"repeats: {repeats}; some folds come again, since there are hardly more groups of "
+                f"cases than the {number} folds; give 1, or fewer folds"
+            )
+        seen |= tests
         for fold, (training, test) in enumerate(parts):
             own = seed + number * repeat + fold
             learnt = [known[i].id for i in training]
             name = f"r{repeat + 1}f{fold + 1}"
             tested = tuple(known[i].id for i in test)
             if not sizes:
-                out.append(Split(name, own, None, tuple(learnt), tested))
+                out.append(Split(name, own, None, tuple(learnt), tested, len(learnt)))
             most = len(learnt)
             order = shuffled(most, "training cases", seed, repeat, fold)
             for size in sorted(set(sizes)):
                 if not 1 <= size <= most:
                     raise ConfigError(f"sizes: {size}; {name} has 1 to {most} cases to train with")
                 few = tuple(learnt[i] for i in sorted(order[:size]))
-                out.append(Split(f"{name}n{size}", own, size, few, tested))
+                out.append(Split(f"{name}n{size}", own, size, few, tested, most))
     return Design("blocks" if ordered else "folds", tuple(out))
 
 
@@ -163,13 +178,12 @@ def sets(cases: Sequence[Any], number: int, test: int, seed: int = 0) -> Design:
         raise ConfigError(f"sets: {number}, but {left} groups are left to train with")
     parts = split([known[i] for i in rest], number, seed)
     ids = tuple(known[i].id for i in tested)
-    return Design(
-        "sets",
-        tuple(
-            Split(f"set{k + 1}", seed + k, None, tuple(known[rest[i]].id for i in own), ids)
-            for k, (_, own) in enumerate(parts)
-        ),
-    )
+
+    def one(number: int, own: Sequence[int]) -> Split:
+        learnt = tuple(known[rest[i]].id for i in own)
+        return Split(f"set{number + 1}", seed + number, None, learnt, ids, len(learnt))
+
+    return Design("sets", tuple(one(k, own) for k, (_, own) in enumerate(parts)))
 
 
 def set_aside(cases: Sequence[Any], test: int, seed: int = 0) -> tuple[list[int], list[int]]:

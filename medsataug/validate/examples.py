@@ -40,9 +40,7 @@ def examples(results: Results, recipe: str) -> list[Example]:
         for split in results.splits(size)
         for case, own in results.held[recipe, split].scores.items()
     ]  # fmt: skip
-    ranked = sorted((a for a in apart if np.isfinite(a[0])), key=lambda a: a[0])
-    if not ranked:
-        return []
+    ranked = sorted(apart, key=lambda a: a[0])
     chosen = {
         "most gained": ranked[-1],
         "the middle": ranked[len(ranked) // 2],
@@ -95,7 +93,4 @@ def _in_memory(sample: Sample) -> Sample:
 
 
 def _lines(scores: Scores) -> list[str]:
-    return [
-        f"{name}: {own['dice']:.3f}" if np.isfinite(own["dice"]) else f"{name}: in neither"
-        for name, own in scores.items()
-    ]
+    return [f"{name}: {own['dice']:.3f}" for name, own in scores.items()]

@@ -20,8 +20,9 @@ from medsataug import recipes as packaged
 from medsataug.errors import ConfigError, MedSatAugError
 from medsataug.pipeline import Pipeline
 from medsataug.train.config import Settings
-from medsataug.train.data import Survey, as_cases, survey
-from medsataug.train.prepare import for_prediction, normalised
+from medsataug.train.data import Survey, as_cases, contents, survey
+from medsataug.train.model import device_of
+from medsataug.train.prepare import check_classes, for_prediction, for_training, normalised
 from medsataug.transforms import recipe_name
 from medsataug.transforms.patch import Patch
 from medsataug.types import Sample
@@ -29,6 +30,9 @@ from medsataug.validate.design import Design
 from medsataug.validate.job import Job, Result, Task, start, work
 from medsataug.validate.scoring import class_names
 from medsataug.whole import write_whole
+
+#: Plans that a recipe is tried with, since some transforms are drawn seldom.
+TRIED = 16
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Experiment:
     folder : Path
         Gets ``recipes/``, and ``runs/RECIPE/SPLIT/`` of each training.
     design : Design
-    recipes : tuple of str
+    recipes : {name: text}
+        As YAML.
     task : Task
     unit : str
         Of lengths: the tolerance of surfaces, and their distances.
@@ -52,7 +57,7 @@ class Experiment:
 
     folder: Path
     design: Design
-    recipes: tuple[str, ...]
+    recipes: Mapping[str, str]
     task: Task
     unit: str
     notes: tuple[str, ...]
@@ -65,8 +70,16 @@ class Experiment:
 
     def job(self, recipe: str, split: Any) -> Job:
         """One training."""
-        folder = self.folder / "runs" / _folder(recipe) / split.name
-        return Job(recipe, split, folder, self.folder / "recipes" / f"{_folder(recipe)}.yaml")
+        name = _folder(recipe)
+        file = self.folder / "recipes" / f"{name}.yaml"
+        text = self.recipes[recipe]
+        return Job(recipe, split, self.folder / "runs" / name / split.name, file, text)
+
+    def complete(self) -> Experiment:
+        """Return the experiment of those recipes that are trained on every split."""
+        done = {j.recipe: j.result(self.task) for j in self.jobs}
+        lacking = {j.recipe for j in self.jobs if j.result(self.task) is None}
+        return replace(self, recipes={n: self.recipes[n] for n in done if n not in lacking})
 
     def run(
         self, jobs: int | None = None, quiet: bool = False, pool: ProcessPoolExecutor | None = None
@@ -91,7 +104,7 @@ class Experiment:
         MedSatAugError
             After everything else is done, the first that went wrong, with recipe, split and case;
             or at once where a process was killed. What is finished is kept, and the same call goes
-            on.
+            on. `Diverged` where the loss of some training was no number.
         """
         wanted = self.jobs
         done = {(j.recipe, j.split.name): r for j in wanted if (r := j.result(self.task))}
@@ -100,6 +113,8 @@ class Experiment:
             say(f"{len(done)} of {len(wanted)} trainings are there already")
         if not open_:
             return done
+        for job in {j.recipe: j for j in open_}.values():
+            write_whole(job.text.encode(), job.recipe_file, alone=True)
         number = min(jobs or at_once(self.task.settings), len(open_))
         wrong: list[MedSatAugError] = []
         started = time.perf_counter()
@@ -134,7 +149,7 @@ def prepare(
     tolerance: float | None = None,
     names: Mapping[str, Any] | None = None,
 ) -> Experiment:
-    """Look through the cases, and write the recipes; nothing is trained yet.
+    """Look through the cases and the recipes; nothing is written or trained yet.
 
     Parameters
     ----------
@@ -159,7 +174,7 @@ def prepare(
     ------
     ConfigError, GeometryError, FormatError
         For cases that cannot be trained with, naming them: without label, or a class that some
-        training part has no voxel of.
+        training part has no voxel of; and for recipes that do not suit them.
     """
     folder = Path(out).resolve()
     given = {_short(name): Pipeline.load(name) for name in recipes}
@@ -174,22 +189,20 @@ def prepare(
     if leave_one_out:
         name, full = list(given.items())[-1]
         given = {name: full} | _without_each(name, full, found.training[0])
-    for name, pipeline in given.items():
-        write_whole(
-            packaged.text(pipeline).encode(), folder / "recipes" / f"{_folder(name)}.yaml",
-            alone=True,
-        )  # fmt: skip
-    if tolerance is None:
-        tolerance = max(found.spacing)
+    _check_recipes(given, found, settings)
+    if tolerance is None:  # of the cases as they are: a recipe may resample
+        tolerance = float(np.median([s.grid.spacing for s in found.training], axis=0).max())
     task = Task(
         {case.id: case for case in known},
         settings,
         class_names(settings, names),
         float(tolerance),
-        {s.id or "": s.digest for s in found.training},
+        {s.id or "": contents(s) for s in found.training},
+        device_of(settings.device).type,
     )
     unit, title = _unit(found.training), str(getattr(cases, "name", ""))
-    return Experiment(folder, design, tuple(given), task, unit, tuple(notes), title)
+    texts = {name: packaged.text(pipeline) for name, pipeline in given.items()}
+    return Experiment(folder, design, texts, task, unit, tuple(notes), title)
 
 
 @contextmanager
@@ -204,9 +217,18 @@ def workers(task: Task, number: int) -> Iterator[ProcessPoolExecutor]:
     strangers = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(number, context, start, (task,))
+    began = False
     try:
+        pool.submit(int).result()
+        began = True
         yield pool
     except BrokenProcessPool:
+        if not began:
+            raise MedSatAugError(
+                "the processes that train could not start: a script needs its calls under "
+                "if __name__ == '__main__':, and classes of cases of your own must come from a "
+                "module, not from a notebook's cell"
+            ) from None
         raise MedSatAugError(
             f"a training was killed; most often memory ran out: use --jobs {max(1, number - 1)} or "
             "a smaller patch, and give the same command again, which goes on"
@@ -219,8 +241,6 @@ def workers(task: Task, number: int) -> Iterator[ProcessPoolExecutor]:
 
 def at_once(settings: Settings) -> int:
     """Trainings at the same time where nothing is said: one a core, or one on a GPU."""
-    from medsataug.train.model import device_of
-
     if device_of(settings.device).type != "cpu":
         return 1
     available = getattr(os, "sched_getaffinity", None)
@@ -229,15 +249,12 @@ def at_once(settings: Settings) -> int:
 
 def mean_dice(result: Result) -> float:
     """Mean foreground Dice: of each case the mean over its classes, then the mean over cases."""
-    each = [case_dice(own) for own in result.scores.values()]
-    kept = [d for d in each if np.isfinite(d)]
-    return float(np.mean(kept)) if kept else float("nan")
+    return float(np.mean([case_dice(own) for own in result.scores.values()]))
 
 
 def case_dice(scores: Mapping[str, Mapping[str, float]]) -> float:
-    """Mean Dice of a case's classes that are there or predicted; NaN where none is."""
-    kept = [m["dice"] for m in scores.values() if np.isfinite(m["dice"])]
-    return float(np.mean(kept)) if kept else float("nan")
+    """Mean Dice of a case's classes; one that is neither there nor predicted has 1."""
+    return float(np.mean([m["dice"] for m in scores.values()]))
 
 
 def _check_parts(found: Survey, design: Design, settings: Settings) -> None:
@@ -255,6 +272,22 @@ def _check_parts(found: Survey, design: Design, settings: Settings) -> None:
             own.check_classes(settings.targets, settings.regions is not None)
         except ConfigError as error:
             raise ConfigError(f"{split.name}: {error}") from None
+
+
+def _check_recipes(given: Mapping[str, Pipeline], found: Survey, settings: Settings) -> None:
+    """Plan some copies by each recipe: what cannot be done is told before anything is trained."""
+    folders = [_folder(name).lower() for name in given]
+    if len(set(folders)) < len(folders):
+        raise ConfigError(f"recipes: {', '.join(given)}; names that differ in letters expected")
+    case = found.training[0]
+    for name, pipeline in given.items():
+        check_classes(pipeline, settings.labels, settings.targets)
+        whole = for_training(normalised(pipeline)[0], settings.patch or (), settings.foreground)
+        try:
+            for seed in range(0 if pipeline.mixes else TRIED):
+                whole.plan(case, seed)
+        except MedSatAugError as error:
+            raise type(error)(f"recipe {name}, case {case.id!r}: {error}") from None
 
 
 def _without_each(name: str, pipeline: Pipeline, sample: Sample) -> dict[str, Pipeline]:

@@ -40,6 +40,8 @@ class Task:
     classes : {name: label value or values}
     tolerance : float
     digests : {id: digest of the case's contents}
+    device : str
+        Kind of processor: half precision makes another network.
     """
 
     cases: Mapping[str, Any]
@@ -47,16 +49,22 @@ class Task:
     classes: Mapping[str, Any]
     tolerance: float
     digests: Mapping[str, str]
+    device: str
 
 
 @dataclass(frozen=True)
 class Job:
-    """One recipe on one split; ``folder`` gets the run and its result."""
+    """One recipe on one split; ``folder`` gets the run and its result.
+
+    The recipe is in ``recipe_file`` for training to read, and its ``text`` here, so that a file
+    that is changed meanwhile is not mistaken for it.
+    """
 
     recipe: str
     split: Split
     folder: Path
     recipe_file: Path
+    text: str
 
     def identity(self, task: Task) -> dict[str, Any]:
         """All that its result depends on."""
@@ -66,7 +74,8 @@ class Job:
         fields = settings.model_dump(mode="json", exclude={"workers", "device"})
         return {
             "settings": fields,
-            "recipe": self.recipe_file.read_text(encoding="utf-8"),
+            "recipe": self.text,
+            "device": task.device,
             "tolerance": task.tolerance,
             "classes": json.loads(json.dumps(dict(task.classes))),
             **contents,
@@ -101,17 +110,17 @@ class Job:
     def run(self, task: Task, held: Mapping[str, Sample]) -> Result:
         """Train, or go on training, and score the end with every test case."""
         from medsataug.train import train
-        from medsataug.train.model import device_of
         from medsataug.validate.scoring import score_case
 
-        on_cpu = device_of(task.settings.device).type == "cpu"
         settings = task.settings.changed(
             recipe=str(self.recipe_file),
             seed=self.split.seed,
-            workers=0 if on_cpu else task.settings.workers,
+            workers=0 if task.device == "cpu" else task.settings.workers,
         )
         training, test = ([held[i] for i in ids] for ids in (self.split.training, self.split.test))
-        started = time.perf_counter()
+        identity, started = self.identity(task), time.perf_counter()
+        if self.recipe_file.read_text(encoding="utf-8") != self.text:
+            raise ConfigError(f"{self.recipe_file}: was changed; nothing else may write there")
         model = train(
             training, self.folder, settings, test=test[:FOLLOWED], resume=True, quiet=True
         )
@@ -121,7 +130,7 @@ class Job:
             scores[str(case.id)], own = score_case(model, case, task.classes, task.tolerance)
             bins = own if bins is None else bins + own if own is not None else None
         made = Result(scores, bins, trained, time.perf_counter() - started - trained)
-        text = json.dumps({"identity": self.identity(task)} | made.plain(), indent=1)
+        text = json.dumps({"identity": identity} | made.plain(), indent=1)
         write_whole(text.encode(), self.folder / NAME, alone=True)
         return made
 
@@ -174,7 +183,7 @@ class Loaded(Mapping[str, Sample]):
 
     def __getitem__(self, name: str) -> Sample:
         if name not in self._loaded:
-            self._loaded[name] = self._cases[name].load()
+            self._loaded[name] = self._cases[name].load().replace(id=name)
         return self._loaded[name]
 
     def __iter__(self) -> Any:

@@ -1,9 +1,10 @@
 """How good a prediction is, class by class.
 
-Empty masks: where neither truth nor prediction has a class, it has no score (NaN) and does not
-count; where one of them has it alone, Dice, surface distance and what can be computed are 0, and
-HD95 is the image's diagonal, the worst there is. Precision without a prediction and recall without
-a truth are NaN.
+Empty masks: where neither truth nor prediction has a class, that is right: Dice and surface
+distance are 1, HD95 is 0. Where one of them has it alone, Dice, surface distance and what can be
+computed are 0, and HD95 is the image's diagonal, the worst there is. So these three always have a
+value, and two networks are compared on the same cases. Precision without a prediction and recall
+without a truth are NaN.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def _scores(
 ) -> dict[str, float]:
     both, true, positive = (int(m.sum()) for m in (truth & found, truth, found))
     if not true and not positive:
-        return dict.fromkeys(NAMES, math.nan)
+        return {"dice": 1.0, "nsd": 1.0, "hd95": 0.0, "precision": math.nan, "recall": math.nan}
     near, far = 0.0, math.hypot(*(n * s for n, s in zip(truth.shape, spacing, strict=True)))
     if true and positive:
         near, far = _surfaces(truth, found, spacing, tolerance)
@@ -140,6 +141,7 @@ def calibration(
     ----------
     truth : ([Z,] Y, X) integer array
     probabilities : (K, [Z,] Y, X) float32
+        Voxels where all are 0, of which the network says nothing, do not count.
     values : (K,) label values
         Of each class; the first is the background.
     ignore : sequence of label values
@@ -153,7 +155,7 @@ def calibration(
     front = np.isin(truth, values[1:]) | (found != values[0])
     near = ndimage.binary_dilation(front, iterations=NEAR) if front.any() else front
     near = near if background else np.ones_like(near)
-    near &= ~np.isin(truth, list(ignore))
+    near &= ~np.isin(truth, list(ignore)) & probabilities.any(axis=0)
     confidence = probabilities.max(0)[near].astype(np.float64)
     hits = (found == truth)[near].astype(np.float64)
     at = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)

@@ -20,17 +20,18 @@ STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False,
     "axes.spines.right": False, "axes.linewidth": 0.8, "svg.fonttype": "none",
     "svg.hashsalt": "medsataug", "legend.frameon": False, "axes.axisbelow": True,
+    "text.parse_math": False,
 }  # fmt: skip
 
 
 def colour(results: Results, recipe: str) -> str:
     """Colour of a recipe, the same in every figure."""
-    return COLOURS[results.experiment.recipes.index(recipe) % len(COLOURS)]
+    return COLOURS[list(results.experiment.recipes).index(recipe) % len(COLOURS)]
 
 
 def splits(results: Results) -> str:
     """Mean Dice of every split, those of one split joined, beside the mean differences."""
-    sizes, names = results.experiment.design.sizes, results.experiment.recipes
+    sizes, names = results.experiment.design.sizes, list(results.experiment.recipes)
     made = results.comparisons
 
     def draw(figure: Any) -> None:
@@ -138,7 +139,7 @@ def few_cases(results: Results) -> str:
 def cases(results: Results) -> str:
     """Dice of every test case, class by class."""
     size = results.experiment.design.sizes[-1]
-    names, classes = results.experiment.recipes, list(results.experiment.task.classes)
+    names, classes = list(results.experiment.recipes), list(results.experiment.task.classes)
 
     def draw(figure: Any) -> None:
         ax = figure.subplots()

@@ -40,7 +40,7 @@ code, pre { font-size: .85rem; } pre { background: #f4f5f7; padding: .8rem; over
 _AFTER = {
     "better": "It is better than chance explains.",
     "worse": "It is worse than chance explains.",
-    "no worse": f"No difference is shown; it is no worse (the interval ends above {MARGIN}).",
+    "no worse": f"No difference is shown; it is no worse (the whole interval lies above {MARGIN}).",
     "not tested": "Nothing is tested here; see each split below.",
     "not shown": "Neither a difference is shown, nor that it is no worse.",
 }
@@ -86,7 +86,7 @@ def sentence(one: Comparison) -> str:
     if one.verdict in ("no worse", "not shown") and test is not None:
         after += (
             f" An experiment of this size finds differences of {test.detectable:.3f} and more in "
-            "4 of 5 cases."
+            "4 of 5 repetitions."
         )
     return f"{text}). {after}"
 
@@ -117,7 +117,11 @@ def _figures(results: Results) -> list[str]:
     return [
         "<h2>Every split</h2>",
         _figure(plots.splits(results), "Each recipe began from the same weights in each split."),
-        _table(sheets.per_split(results, size)) if len(results.splits(size)) <= 12 else "",
+        *(
+            _table(sheets.per_split(results, s))
+            for s in results.experiment.design.sizes
+            if len(results.splits(s)) <= 12 or results.experiment.design.kind == "blocks"
+        ),
         *_if(plots.few_cases(results), "Few and many cases",
              "Mean and standard deviation over splits."),
         f"<h2>Every class{named}</h2>",
@@ -125,7 +129,8 @@ def _figures(results: Results) -> list[str]:
         _figure(plots.cases(results), ""),
         f"<h2>Learning curves{named}</h2>",
         _figure(plots.learning(results), "Augmented patches are harder, so that a higher loss "
-                "while training is no fault."),
+                "while training is no fault. Where Dice still rises at the end, longer training "
+                "may change the order of the recipes."),
         *_if(plots.reliability(results), f"How sure the networks were{named}",
              f"Expected calibration error (ECE) over {BINS} bins, of the voxels within {NEAR} of "
              "what is foreground in truth or prediction; where no class is background, of all."),
@@ -135,7 +140,7 @@ def _figures(results: Results) -> list[str]:
 def _examples(results: Results) -> list[str]:
     size = results.experiment.design.sizes[-1]
     made = [c for c in results.comparisons if c.size == size]
-    best = max(made, key=lambda c: c.mean)
+    best = max(made, key=lambda c: c.mean)  # few will read of the others
     out = [f"<h2>Examples: {escape(best.reference)} and {escape(best.recipe)}</h2>"]
     for one in examples(results, best.recipe):
         data = base64.b64encode(one.png).decode()
@@ -152,22 +157,29 @@ def _method(results: Results) -> list[str]:
     tested = {
         "folds": "Differences are those of each fold. Folds share training cases, so that a plain "
         "t-test finds too much; the corrected resampled t-test widens the variance to "
-        "(1/J + n_test/n_train)·s², with J − 1 degrees of freedom (Nadeau and Bengio 2003). The "
-        "uncorrected test stands beside it.",
-        "sets": "Training sets are disjoint: a plain t-test over their means. The interval is a "
-        "crossed bootstrap of sets and cases (Owen 2007), since all sets meet the same cases.",
+        "(1/J + n_test/n_train)·s², with J − 1 degrees of freedom (Nadeau and Bengio 2003); "
+        "n_train are all cases that a fold leaves. The uncorrected test stands beside it.",
+        "sets": "Training sets are disjoint: a plain t-test over their means, which holds for "
+        "these test cases. The interval is for other cases such as these as well: a crossed "
+        "bootstrap of sets and cases (Owen 2007), widened for few sets by Student's t. "
+        "Where both disagree, neither better nor worse is said.",
         "blocks": "The cases are neighbours in a series, so that blocks are not independent, and "
         "nothing is tested.",
     }[kind]
+    told = [
+        f"“No worse”: the whole 95 % interval, of each recipe by itself, lies above {MARGIN}. "
+        "Holm's adjustment of p is over the recipes. Smallest detectable: the mean difference that "
+        "the test finds in 4 of 5 such experiments, among so many recipes. Effect d: mean "
+        "difference ÷ standard deviation of the differences.",
+        "Wilcoxon's test over cases only describes: cases of a fold share a network.",
+    ]
     rules = [
         tested,
-        f"“No worse”: the 95 % interval ends above {MARGIN}. Holm's adjustment is over the "
-        "recipes. Smallest detectable: the mean difference that the test finds in 4 of 5 such "
-        "experiments. Effect d: mean difference ÷ standard deviation of the differences.",
-        "Wilcoxon's test over cases only describes: cases of a fold share a network.",
-        "Empty masks: a class that is neither in truth nor in prediction has no score and does not "
-        "count; in one of both only, Dice and surface distance are 0 and HD95 is the image's "
-        "diagonal. Precision without a prediction, and recall without a truth, do not count.",
+        *([] if kind == "blocks" else told),
+        "Empty masks: a class that is neither in truth nor in prediction has Dice and surface "
+        "distance 1 and HD95 0; in one of both only, Dice and surface distance are 0 and HD95 is "
+        "the image's diagonal. Precision without a prediction, and recall without a truth, do not "
+        "count.",
         f"Surfaces agree within {plan.task.tolerance:g} {plan.unit} (normalised surface distance, "
         "NSD; HD95 by MONAI).",
         *plan.notes,
@@ -176,14 +188,11 @@ def _method(results: Results) -> list[str]:
     chosen = "\n".join(f"{k}: {v}" for k, v in fields.items() if v is not None)
     used = ", ".join(f"{name} {version(name)}" for name in ("torch", "monai", "numpy"))
     files = "".join(
-        f"<details><summary>{escape(name)}</summary><pre>"
-        f"{escape(plan.job(name, plan.design.splits[0]).recipe_file.read_text(encoding='utf-8'))}"
-        "</pre></details>"
-        for name in plan.recipes
+        f"<details><summary>{escape(name)}</summary><pre>{escape(text)}</pre></details>"
+        for name, text in plan.recipes.items()
     )
     return [
-        "<h2>Statistics</h2>",
-        _table(sheets.tests(results)),
+        *([] if kind == "blocks" else ["<h2>Statistics</h2>", _table(sheets.tests(results))]),
         "<h2>How it was done</h2>",
         f"<ul>{''.join(f'<li>{escape(rule)}</li>' for rule in rules)}</ul>",
         f"<details><summary>Settings of every training</summary><pre>{escape(chosen)}</pre>"

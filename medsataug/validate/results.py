@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -88,7 +88,7 @@ class Results:
     @property
     def reference(self) -> str:
         """The recipe that others are compared with."""
-        return self.experiment.recipes[0]
+        return next(iter(self.experiment.recipes))
 
     def table(self) -> str:
         """Tables for the terminal."""
@@ -120,7 +120,7 @@ class Results:
         for name in self.splits(size):
             for case, own in self.held[recipe, name].scores.items():
                 found.setdefault(case, []).append(case_dice(own))
-        return {case: _mean(values) for case, values in found.items()}
+        return {case: float(np.mean(values)) for case, values in found.items()}
 
     def calibration(self, recipe: str, size: int | None) -> Calibration | None:
         """Bins of confidence of all tested cases together."""
@@ -161,7 +161,7 @@ class Results:
         """Every recipe but the first against the first, for each number of training cases."""
         out: list[Comparison] = []
         for size in self.experiment.design.sizes:
-            found = [self._compare(name, size) for name in self.experiment.recipes[1:]]
+            found = [self._compare(name, size) for name in list(self.experiment.recipes)[1:]]
             tested = [c.test.p for c in found if c.test is not None]
             if len(tested) == len(found):
                 adjusted = statistics.holm(tested)
@@ -171,9 +171,7 @@ class Results:
 
     def _compare(self, recipe: str, size: int | None) -> Comparison:
         one, other = (self.each(name, size, mean_dice) for name in (recipe, self.reference))
-        apart = one - other
-        named = dict(zip(self.splits(size), apart.tolist(), strict=True))
-        kept = apart[np.isfinite(apart)]
+        apart, many = one - other, len(self.experiment.recipes) - 1
         mine, theirs = self.cases(recipe, size), self.cases(self.reference, size)
         by_case = np.array([mine[c] - theirs[c] for c in mine])
         kind = self.experiment.design.kind
@@ -181,39 +179,33 @@ class Results:
         low = high = float("nan")
         described: float | None = statistics.wilcoxon(by_case)
         if kind == "folds":
-            test = statistics.corrected_t(kept, self._ratio(size))
-            plain = statistics.paired_t(kept)
+            test = statistics.corrected_t(apart, self._ratio(size), comparisons=many)
+            plain = statistics.paired_t(apart)
             low, high = test.low, test.high
         elif kind == "sets":
-            test = statistics.paired_t(kept)
+            test = statistics.paired_t(apart, comparisons=many)
             low, high = statistics.crossed_bootstrap(self._crossed(recipe, size))
         else:
             described = None
-        means = (_mean(one.tolist()), _mean(other.tolist()))
         return Comparison(
-            recipe, self.reference, size, means,
-            {k: v for k, v in named.items() if np.isfinite(v)},
+            recipe, self.reference, size, (float(one.mean()), float(other.mean())),
+            dict(zip(self.splits(size), apart.tolist(), strict=True)),
             test, low, high, plain, described,
         )  # fmt: skip
 
     def _ratio(self, size: int | None) -> float:
+        # Trainings with few of a fold's cases share less than those with all, never more.
         parts = self.experiment.design.of(size)
-        return float(np.mean([len(s.test) / len(s.training) for s in parts]))
+        return float(np.mean([len(s.test) / s.available for s in parts]))
 
     def _crossed(self, recipe: str, size: int | None) -> Floats:
-        """Return (sets, cases) differences; a case without a score in some set is left out."""
+        """Return (sets, cases) differences."""
         rows = []
         for name in self.splits(size):
             mine, theirs = self.held[recipe, name].scores, self.held[self.reference, name].scores
             rows.append([case_dice(mine[c]) - case_dice(theirs[c]) for c in mine])
-        table = np.array(rows)
-        return table[:, np.isfinite(table).all(axis=0)]
+        return np.array(rows)
 
 
 def _split(experiment: Experiment, name: str) -> object:
     return next(s for s in experiment.design.splits if s.name == name)
-
-
-def _mean(values: Sequence[float]) -> float:
-    kept = [v for v in values if np.isfinite(v)]
-    return float(np.mean(kept)) if kept else float("nan")

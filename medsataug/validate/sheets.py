@@ -115,7 +115,8 @@ def write_sheets(results: Results, folder: Path) -> None:
                 for name, measures in own.items():
                     values = [measures[m] for m in NAMES]
                     by_case.append([recipe, split.name, size, case, name, *values])
-                by_case.append([recipe, split.name, size, case, "mean", case_dice(own)])
+                mean = [case_dice(own), *[None] * (len(NAMES) - 1)]
+                by_case.append([recipe, split.name, size, case, "mean", *mean])
     start = ["recipe", "split", "training cases"]
     write_csv(folder / "cases.csv", [*start, "case", "class", *NAMES], by_case)
     write_csv(folder / "splits.csv", [*start, "mean dice"], by_split)

@@ -21,7 +21,8 @@ FOREGROUND = 0.33
 class PeerFeed:
     """Takes the place of `medsataug.train.items.Feed`: the same batches' cases, in the same order.
 
-    What differs is who cuts and augments.
+    What differs is who cuts and augments: of nnU-Net's batch of two, one patch lies about a class;
+    of ours each with a chance of a third.
     """
 
     def __init__(self, items: Any, batches: Any, workers: int, pinned: bool) -> None:

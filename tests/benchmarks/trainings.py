@@ -4,8 +4,8 @@
         [--jobs 2] [--write]
 
 Small networks, each trained for a minute or so on one thread; what is finished is not made again.
-``--write`` puts the table into TRAININGS.md and the README. The same experiments are run by
-``medsataug validate``; each says how.
+``--write`` puts the table into TRAININGS.md and the README. Those of the hippocampus are run by
+``medsataug validate`` as well; each says how.
 """
 
 from __future__ import annotations
@@ -126,9 +126,10 @@ def with_peer(results: Any, folder: Path, jobs: int) -> Any:
     from medsataug.validate.report import write_report
     from medsataug.validate.results import Results
 
-    plan = replace(results.experiment, recipes=("nnunet", PEER))
-    wanted = [replace(plan.job(PEER, s), recipe_file=plan.job("nnunet", s).recipe_file)
-              for s in plan.design.splits]  # fmt: skip
+    text = results.experiment.recipes["nnunet"]
+    plan = replace(results.experiment, recipes={"nnunet": text, PEER: text})
+    wanted = [plan.job(PEER, split) for split in plan.design.splits]
+    wanted[0].recipe_file.write_text(text, encoding="utf-8")  # by which cases are prepared
     held = dict(results.held)
     held |= {(PEER, j.split.name): r for j in wanted if (r := j.result(plan.task))}
     open_ = [j for j in wanted if (PEER, j.split.name) not in held]

@@ -19,6 +19,11 @@ def cases(count: int, groups: int = 0) -> list[Case]:
     ]
 
 
+def tiles() -> list[Case]:
+    boxes = [(slice(8 * k, 8 * k + 8), slice(0, 8)) for k in range(6)]
+    return [Case(f"t{k}", (Path("a.tif"),), window=box) for k, box in enumerate(boxes)]
+
+
 def test_folds_test_every_case_once_in_each_repeat() -> None:
     made = folds(cases(11), 3, repeats=4, seed=5)
     assert made.kind == "folds"
@@ -80,6 +85,11 @@ def test_groups_stay_together_in_sets() -> None:
         (lambda: folds(cases(6), 3, sizes=(5,)), "sizes: 5; r1f1 has 1 to 4 cases to train with"),
         (lambda: folds(cases(6), 3, 2, ordered=True), "repeats: 2; the blocks of a series"),
         (lambda: folds(cases(2), 3), "folds: 3 for 2 groups"),
+        (lambda: folds(cases(9, groups=3), 3, 2), "repeats: 2; some folds come again"),
+        (lambda: folds(cases(6), 3, buffer=2), "buffer: 2, but these cases are neither tiles"),
+        (lambda: folds(tiles(), 2), "buffer: a list of tiles does not say"),
+        (lambda: folds(tiles(), 2, ordered=True), "ordered: tiles of a raster are no series"),
+        (lambda: sets(tiles(), 2, 1), "sets: tiles of one raster are near one another"),
         (lambda: sets(cases(6), 1, 2), "sets: 1 sets and 2 test cases of 6 cases"),
         (lambda: sets(cases(6), 3, 4), "sets: 3 sets and 4 test cases"),
         (lambda: sets(cases(9, groups=3), 3, 3), "sets: 3, but 2 groups are left"),

@@ -20,9 +20,11 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed (medsataug
 pytest.importorskip("monai", reason="MONAI is not installed (medsataug[validate])")
 from medsataug.cases import find  # noqa: E402
 from medsataug.errors import ConfigError, FormatError, MedSatAugError  # noqa: E402
+from medsataug.grid import Grid  # noqa: E402
 from medsataug.train import Settings  # noqa: E402
 from medsataug.validate import Results, compare, experiment, folds, sets  # noqa: E402
 from medsataug.validate.job import NAME  # noqa: E402
+from medsataug.whole import alone  # noqa: E402
 from tests.commands import ROOT, call  # noqa: E402
 from tests.train.small import QUICK, case, cases  # noqa: E402
 
@@ -174,7 +176,7 @@ def test_leave_one_out_compares_a_recipe_without_each_transform(tmp_path: Path) 
         "- flip: {axes: [x, y]}\n- gamma: {exponent: [0.8, 1.2]}\n- normalize: {method: zscore}\n"
     )
     results = run(tmp_path / "out", recipes=("none", str(recipe)), leave_one_out=True)
-    assert results.experiment.recipes == ("two", "two without flip", "two without gamma")
+    assert tuple(results.experiment.recipes) == ("two", "two without flip", "two without gamma")
     assert [c.adjusted is not None for c in results.comparisons] == [True, True]
     text = (tmp_path / "out" / "recipes" / "two-without-flip.yaml").read_text()
     assert "flip" not in text
@@ -236,13 +238,36 @@ def test_what_cannot_be_compared_is_told_before_anything_is_computed(tmp_path: P
     assert not list(tmp_path.glob("runs/*"))
 
 
-def test_a_class_that_is_in_neither_counts_nowhere(tmp_path: Path) -> None:
-    given = [*cases(5), case(5, classes=1)]
-    results = run(tmp_path, given=given, settings={"epochs": 1, "steps": 1, "rate": 1e-9})
-    held = next(r for (name, _), r in results.held.items()
-                if name == "none" and "ball 5" in r.scores)  # fmt: skip
-    own = held.scores["ball 5"]["class 2"]
-    assert np.isnan(own["dice"]) or own["dice"] == 0  # nowhere, or a false alarm
+def test_recipes_are_tried_before_anything_is_trained(tmp_path: Path) -> None:
+    unknown = [one.replace(grid=Grid(one.grid.shape, np.eye(3))) for one in cases(6)]
+    with pytest.raises(ConfigError, match=r"^recipe mri, case 'ball 0': .*voxels of known size"):
+        run(tmp_path / "out", unknown, recipes=("none", "mri"))
+    for name, text in (("a b", "- flip: {axes: [x]}\n"), ("A-B", "- gamma: {exponent: 1.2}\n")):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    both = [str(tmp_path / f"{name}.yaml") for name in ("a b", "A-B")]
+    with pytest.raises(ConfigError, match="recipes: a b, A-B; names that differ in letters"):
+        run(tmp_path / "out", recipes=both)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mended_grid_is_another_case(made: tuple[Path, Results]) -> None:
+    moved = []
+    for one in cases(6):
+        affine = one.grid.affine.copy()
+        affine[0, -1] += 5
+        grid = Grid(one.grid.shape, affine, one.grid.world, one.grid.metres)
+        moved.append(one.replace(grid=grid))
+    with pytest.raises(ConfigError, match=r"was made with other (training|test)"):
+        run(made[0], moved)
+
+
+def test_nobody_else_may_work_in_the_folder(tmp_path: Path) -> None:
+    with (
+        alone(tmp_path),
+        pytest.raises(ConfigError, match="another command is at work there"),
+    ):
+        run(tmp_path)
+    run(tmp_path, settings={"epochs": 1, "steps": 1})
 
 
 def test_one_that_fails_keeps_the_others(tmp_path: Path) -> None:
@@ -250,10 +275,13 @@ def test_one_that_fails_keeps_the_others(tmp_path: Path) -> None:
     recipe.write_text("- patch: {size: 16}\n- rot90: {turns: [1]}\n")
     with pytest.raises(
         ConfigError,
-        match=r"^recipe turned, r1f1: .*case 'ball \d'.*\(and 1 more\); the 2 finished trainings",
+        match=r"^recipe turned, r1f1: .*case 'ball \d'.*\(and 1 more\); the 4 finished trainings",
     ):
-        run(tmp_path / "out", recipes=("none", str(recipe)), jobs=1)
-    assert sorted(contents(tmp_path / "out")) == ["runs/none/r1f1", "runs/none/r1f2"]
+        run(tmp_path / "out", recipes=("none", "microscopy", str(recipe)), jobs=2)
+    assert len(contents(tmp_path / "out")) == 4
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "microscopy: mean foreground Dice" in page  # what can be compared, is
+    assert "turned" not in page
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")

@@ -69,7 +69,9 @@ def test_equal_masks_are_perfect_and_regions_are_unions() -> None:
 def test_empty_masks() -> None:
     some, none = box(slice(2, 6), slice(4, 12), slice(4, 12)), np.zeros((12, 20, 16), np.uint8)
     nothing = score(none, none, {"a": 1}, (1, 1, 1), 1.0)["a"]
-    assert all(math.isnan(v) for v in nothing.values())
+    assert (nothing["dice"], nothing["nsd"], nothing["hd95"]) == (1, 1, 0)
+    assert math.isnan(nothing["precision"])
+    assert math.isnan(nothing["recall"])
     missed = score(some, none, {"a": 1}, (3, 1, 1), 1.0)["a"]
     assert (missed["dice"], missed["nsd"], missed["recall"]) == (0, 0, 0)
     assert math.isnan(missed["precision"])
