@@ -106,8 +106,10 @@ def _advice(data: Path, out: Path, outcome: Any, found: Any, asked: dict[str, An
     if any(case.window is not None for case in found):
         return f"{told}: tiles of which no training has come near."
     left = len({group_of(case) for case in found if case.id not in aside})
+    number = min(SETS, left)
+    told += f", if trained with {(len(found) - len(aside)) // number} cases a set"
     words: dict[str, Any] = {
-        "sets": min(SETS, left),
+        "sets": number,
         "test": len(aside),
         "recipes": f"none,{out / 'best.yaml'}",
         "out": out / "final",
