@@ -79,7 +79,7 @@ TRIALS = (
         ("none", "multispectral"),
         {"epochs": 10, "steps": 30, "batch": 2, "validate_every": 2, "features": (16, 32, 64),
          "rate": 5e-3, "patch": (96, 96), "regions": (1, 2, 4, 5, 9)},
-        folds={"number": 3, "ordered": True},
+        folds={"number": 3, "ordered": True, "buffer": 0},
     ),
 )  # fmt: skip
 
