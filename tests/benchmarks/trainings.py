@@ -68,7 +68,7 @@ TRIALS = (
     _sets(3),
     Trial(
         "membrane", "em_membrane",
-        "membranes, electron microscopy 2D: 22 or 23 sections, 6 tested that are neighbours, 5 times",
+        "membranes, electron microscopy 2D: 22 or 23 sections, tested on 6 neighbours, 5 times",
         (str(HERE / "microscopy-rigid.yaml"), "microscopy", "none"),
         {"epochs": 10, "steps": 30, "batch": 2, "validate_every": 2, "features": (16, 32, 64),
          "rate": 5e-3, "patch": (192, 192), "regions": (0,)},
