@@ -33,7 +33,7 @@ def alone(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     except OSError as error:
-        raise FormatError.of(f"{path}: cannot be written ({error.strerror})", error) from error
+        raise FormatError.of(f"{folder}: cannot be written to ({error.strerror})", error) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,9 +63,24 @@ def train(
     found = cases.find(data)
     training, test = _parts(found, folds, fold, settings.seed)
     settings = options.suited(settings, found)
+    _leave_room(settings)
     with compiling():
         loop.train(training, out, settings, test=test, resume=resume)
     print(out / "checkpoint.pt")
+
+
+def _leave_room(settings: Any) -> None:
+    """Leave cores to the processes that augment, unless the user says how many PyTorch takes.
+
+    Its threads wait for one another at every layer, and are many times slower where others work.
+    """
+    import torch
+
+    from medsataug import threads
+    from medsataug.train.model import device_of
+
+    if "OMP_NUM_THREADS" not in os.environ and device_of(settings.device).type == "cpu":
+        torch.set_num_threads(max(1, threads.count() - settings.workers))
 
 
 def _parts(found: Any, folds: int, fold: int, seed: int) -> tuple[Any, Any]:

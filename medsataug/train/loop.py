@@ -283,7 +283,7 @@ class Run:
         weights = sum(p.numel() for p in self.model.network.parameters())
         return [
             f"{len(found.training)} cases to train with, {len(found.test)} to test with; "
-            f"{len(found.channels)} channel(s), {weights / 1e6:.2f} million weights, "
+            f"{len(found.channels)} channel(s), {weights:,} weights, "
             f"{settings.epochs} epochs of {settings.steps} batches of {settings.batch} on "
             f"{self.device}" + (f", from epoch {self.epoch + 1}" if self.epoch else "")
         ]

@@ -23,6 +23,9 @@ from medsataug.train.options import (
     Steps,
 )
 
+#: Of a learning curve, where nothing is said.
+POINTS = 5
+
 
 def validate(
     data: Data,
@@ -88,6 +91,8 @@ def validate(
         patch, features, epochs=epochs, steps=steps, batch=batch, rate=rate, optimizer=optimizer,
         seed=seed, device=device, validate_every=validate_every,
     ))  # fmt: skip
+    if validate_every is None:
+        settings = settings.changed(validate_every=max(1, settings.epochs // POINTS))
     found = cases.find(data)
     if (sets is None) != (test is None):
         raise ConfigError("--sets and --test go together: disjoint training sets, and cases to "

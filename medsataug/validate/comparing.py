@@ -77,10 +77,15 @@ def compare(
 
     def written(own: experiment.Experiment) -> Results:
         results = Results(own, own.run(jobs, quiet))
+        if not quiet:
+            experiment.say("drawing the report")
         write_sheets(results, Path(out))
         write_report(results, Path(out) / "report.html")
         return results
 
+    if not quiet:
+        for line in (*plan.notes, f"{design.sentence}; recipes {', '.join(plan.recipes)}"):
+            experiment.say(line)
     with alone(Path(out)):
         try:
             return written(plan)

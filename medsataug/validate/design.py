@@ -76,8 +76,9 @@ class Design:
             "sets": "disjoint training sets, all tested with the same cases",
             "blocks": "blocks of a series, each tested once",
         }[self.kind]
-        count = f"{len(first)} trainings of each recipe"
-        return f"{what}: {count}, with {_span(trained)} cases, tested with {_span(tested)}"
+        with_ = " or ".join(map(str, self.sizes)) if len(self.sizes) > 1 else _span(trained)
+        count = f"{len(self.splits)} trainings of each recipe"
+        return f"{what}: {count}, with {with_} cases, tested with {_span(tested)}"
 
 
 def folds(

@@ -11,8 +11,8 @@ import torch
 from medsataug.preview import side_by_side
 from medsataug.train import load
 from medsataug.types import Sample, is_lazy, read_all
-from medsataug.validate.experiment import case_dice
-from medsataug.validate.results import Results
+from medsataug.validate.experiment import case_dice, mean_dice
+from medsataug.validate.results import LEARNT, Results
 from medsataug.validate.scoring import Scores
 
 
@@ -40,7 +40,12 @@ def examples(results: Results, recipe: str) -> list[Example]:
         for split in results.splits(size)
         for case, own in results.held[recipe, split].scores.items()
     ]  # fmt: skip
-    ranked = sorted(apart, key=lambda a: a[0])
+    names = (results.reference, recipe)
+    learnt = {
+        s for s in results.splits(size)
+        if all(mean_dice(results.held[name, s]) >= LEARNT for name in names)
+    }  # fmt: skip
+    ranked = sorted((a for a in apart if a[1] in learnt or not learnt), key=lambda a: a[0])
     chosen = {
         "most gained": ranked[-1],
         "the middle": ranked[len(ranked) // 2],

@@ -271,7 +271,9 @@ def _check_parts(found: Survey, design: Design, settings: Settings) -> None:
         try:
             own.check_classes(settings.targets, settings.regions is not None)
         except ConfigError as error:
-            raise ConfigError(f"{split.name}: {error}") from None
+            raise ConfigError(
+                f"{split.name}: {error}; another number of folds, or another seed, may do"
+            ) from None
 
 
 def _check_recipes(given: Mapping[str, Pipeline], found: Survey, settings: Settings) -> None:

@@ -101,6 +101,11 @@ class Job:
         for name in now:
             if before.get(name) != now[name]:
                 what = differing(before.get(name), now[name])
+                if name in ("training", "test"):
+                    raise ConfigError(
+                        f"{self.folder}: was made with other folds, or other contents of the "
+                        f"{name} cases{what}; give the same as then, or another --out"
+                    )
                 raise ConfigError(
                     f"{self.folder}: was made with {'another' if not what else 'other'} {name}"
                     f"{what}; give the same as then, or another --out"

@@ -32,12 +32,14 @@ th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px so
          white-space: nowrap; font-variant-numeric: tabular-nums; }
 th { font-weight: 600; vertical-align: bottom; white-space: normal; }
 figure { margin: 1rem 0; } figcaption { color: #59606b; font-size: .88rem; }
+@media print { th, td { white-space: normal; font-size: .7rem; padding-right: .4rem; } }
 code, pre { font-size: .85rem; } pre { background: #f4f5f7; padding: .8rem; overflow-x: auto; }
 """
 
 
 #: What a verdict means, of a recipe and of one without a transform.
 _AFTER = {
+    "not learnt": "Neither network learnt anything to speak of: train longer.",
     "better": "It is better than chance explains.",
     "worse": "It is worse than chance explains.",
     "no worse": f"No difference is shown; it is no worse (the whole interval lies above {MARGIN}).",
@@ -99,6 +101,7 @@ def _head(results: Results) -> list[str]:
         f"<h1>{escape(_title(results))}: which augmentation helps</h1>",
         f'<p class="faint">{date.today():%d %B %Y} · {escape(plan.design.sentence)}</p>',
         f'<ul class="lead">{"".join(lead)}</ul>',
+        f"<p><strong>{escape(results.warning)}</strong></p>" if results.warning else "",
         "<h2>In short</h2>",
         _table(sheets.summary(results)),
         _note(
@@ -126,6 +129,11 @@ def _figures(results: Results) -> list[str]:
              "Mean and standard deviation over splits."),
         f"<h2>Every class{named}</h2>",
         _table(sheets.classes(results, size)),
+        _note(
+            "Means over the tested cases whose truth has the class. Missed: cases with no voxel of "
+            "it predicted, whose HD95 is the image's diagonal and may rule the mean. False alarms: "
+            "cases without it, where it was predicted."
+        ),
         _figure(plots.cases(results), ""),
         f"<h2>Learning curves{named}</h2>",
         _figure(plots.learning(results), "Augmented patches are harder, so that a higher loss "

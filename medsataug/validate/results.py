@@ -19,6 +19,8 @@ from medsataug.validate.metrics import Calibration
 from medsataug.validate.statistics import Test
 
 Floats = NDArray[np.float64]
+#: A mean Dice below this is of a network that learnt next to nothing.
+LEARNT = 0.1
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Comparison:
         """Say it in a word or two."""
         if self.adjusted is None:
             return "not tested"
+        if max(self.means) < LEARNT:
+            return "not learnt"
         if self.adjusted < 0.05 and self.low > 0:
             return "better"
         if self.adjusted < 0.05 and self.high < 0:
@@ -100,19 +104,45 @@ class Results:
         """Names of the splits of one size."""
         return [s.name for s in self.experiment.design.of(size)]
 
+    @property
+    def warning(self) -> str:
+        """Say which trainings learnt next to nothing, so that they tell nothing; else empty."""
+        lost = {
+            name: [s for (n, s), r in self.held.items() if n == name and mean_dice(r) < LEARNT]
+            for name in self.experiment.recipes
+        }
+        told = [f"{len(s)} with {name} ({', '.join(s[:4])})" for name, s in lost.items() if s]
+        if not told:
+            return ""
+        return (
+            f"Trainings that learnt next to nothing (mean Dice below {LEARNT}): {'; '.join(told)}. "
+            "Train longer, or at another rate, before believing any difference."
+        )
+
     def each(self, recipe: str, size: int | None, value: Callable[[Result], float]) -> Floats:
         """(J,) a number of each split's result."""
         return np.array([value(self.held[recipe, name]) for name in self.splits(size)])
 
     def measured(self, recipe: str, size: int | None, name: str, measure: str) -> Floats:
-        """(J,) mean of a measure of a class over the cases that have it."""
+        """(J,) mean of a measure of a class over the cases whose truth has it."""
 
         def mean(result: Result) -> float:
-            found = [own[name][measure] for own in result.scores.values()]
+            with_it = (own[name] for own in result.scores.values() if has(own[name]))
+            found = [own[measure] for own in with_it]
             kept = [v for v in found if np.isfinite(v)]
             return float(np.mean(kept)) if kept else float("nan")
 
         return self.each(recipe, size, mean)
+
+    def counts(self, recipe: str, size: int | None, name: str) -> tuple[int, int, int, int]:
+        """Count tested cases with a class and without it, misses, and false alarms."""
+        every = [
+            own[name] for s in self.splits(size) for own in self.held[recipe, s].scores.values()
+        ]
+        there = [own for own in every if has(own)]
+        missed = sum(not np.isfinite(own["precision"]) for own in there)
+        alarms = sum(not has(own) and own["dice"] == 0 for own in every)
+        return len(there), len(every) - len(there), missed, alarms
 
     def cases(self, recipe: str, size: int | None) -> dict[str, float]:
         """Mean foreground Dice of each case, over the splits that it was tested in."""
@@ -205,6 +235,11 @@ class Results:
             mine, theirs = self.held[recipe, name].scores, self.held[self.reference, name].scores
             rows.append([case_dice(mine[c]) - case_dice(theirs[c]) for c in mine])
         return np.array(rows)
+
+
+def has(scores: Mapping[str, float]) -> bool:
+    """Whether a case's truth has a class: recall is known of no other."""
+    return bool(np.isfinite(scores["recall"]))
 
 
 def _split(experiment: Experiment, name: str) -> object:

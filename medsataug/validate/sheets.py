@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from medsataug.validate.experiment import case_dice, mean_dice
+from medsataug.validate.experiment import mean_dice
 from medsataug.validate.metrics import NAMES
 from medsataug.validate.results import Comparison, Results
 from medsataug.whole import write_whole
@@ -65,19 +65,21 @@ def tests(results: Results) -> Sheet:
 
 
 def classes(results: Results, size: int | None) -> Sheet:
-    """Every measure of every class: mean over splits of the means over cases."""
+    """Every measure of every class: mean over splits of the means over cases that have it."""
     unit = results.experiment.unit
     head = ["class", "recipe", "Dice", f"NSD at {results.experiment.task.tolerance:g} {unit}",
-            f"HD95, {unit}", "precision", "recall"]  # fmt: skip
+            f"HD95, {unit}", "precision", "recall", "cases", "missed", "false alarms"]  # fmt: skip
     rows = []
     for name in results.experiment.task.classes:
         for recipe in results.experiment.recipes:
             found = [results.measured(recipe, size, name, m) for m in NAMES]
             means = [float(np.nanmean(v)) if np.isfinite(v).any() else math.nan for v in found]
-            texts = [f"{v:.2f}" if m == "hd95" else f"{v:.3f}"
+            texts = ["–" if math.isnan(v) else f"{v:.2f}" if m == "hd95" else f"{v:.3f}"
                      for m, v in zip(NAMES, means, strict=True)]  # fmt: skip
-            rows.append([name, recipe, *texts])
-    return head, rows
+            there, free, missed, alarms = results.counts(recipe, size, name)
+            false = f"{alarms} of {free}" if free else ""
+            rows.append([name, recipe, *texts, f"{there}", f"{missed}", false])
+    return _without_empty(head, rows)
 
 
 def per_split(results: Results, size: int | None) -> Sheet:
@@ -98,6 +100,8 @@ def text(results: Results) -> str:
     ]
     if results.experiment.design.kind == "blocks":
         parts.insert(2, plain(per_split(results, size)))
+    if results.warning:
+        parts.append(results.warning)
     return "\n\n".join(parts)
 
 
@@ -115,8 +119,6 @@ def write_sheets(results: Results, folder: Path) -> None:
                 for name, measures in own.items():
                     values = [measures[m] for m in NAMES]
                     by_case.append([recipe, split.name, size, case, name, *values])
-                mean = [case_dice(own), *[None] * (len(NAMES) - 1)]
-                by_case.append([recipe, split.name, size, case, "mean", *mean])
     start = ["recipe", "split", "training cases"]
     write_csv(folder / "cases.csv", [*start, "case", "class", *NAMES], by_case)
     write_csv(folder / "splits.csv", [*start, "mean dice"], by_split)

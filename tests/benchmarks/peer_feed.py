@@ -62,7 +62,7 @@ class PeerFeed:
         return self.cases[index // self.batches.repeat]
 
     def _sample(self, case: _Case, foreground: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        image, label = case.crop(self.room, foreground, self.rng)
+        image, label = case.crop(self.room, self.patch, foreground, self.rng)
         data = {"image": torch.from_numpy(image), "segmentation": torch.from_numpy(label)}
         with torch.no_grad():
             for step in self.steps:
@@ -86,12 +86,19 @@ class _Case:
         self.places = [np.argwhere(self.label[0] == c) for c in np.unique(self.label)[1:]]
 
     def crop(
-        self, size: tuple[int, ...], foreground: bool, rng: np.random.Generator
+        self,
+        size: tuple[int, ...],
+        patch: tuple[int, ...],
+        foreground: bool,
+        rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Cut a box anywhere, or about a voxel of a class; beyond the case is 0, and −1."""
+        """Cut a box anywhere, or about a voxel of a class; beyond the case is 0, and −1.
+
+        Source: ``get_bbox`` of nnU-Net 2 (training/dataloading).
+        """
         shape = self.label.shape[1:]
-        lacks = [max(0, s - n) for s, n in zip(size, shape, strict=True)]
-        low = [-(lack // 2) for lack in lacks]
+        lacks = [s - min(p, n) for s, p, n in zip(size, patch, shape, strict=True)]
+        low = [-lack // 2 for lack in lacks]
         high = [n + k // 2 + k % 2 - s for n, k, s in zip(shape, lacks, size, strict=True)]
         if foreground and self.places:
             found = self.places[rng.integers(len(self.places))]

@@ -46,7 +46,7 @@ def test_sizes_are_parts_of_one_another() -> None:
         assert set(few.training) < set(some.training) < set(many.training)
         assert few.test == some.test == many.test
         assert few.seed == many.seed  # the same first weights
-    assert "3 trainings of each recipe, with 6 cases, tested with 4" in made.sentence
+    assert "9 trainings of each recipe, with 2 or 4 or 6 cases, tested with 4" in made.sentence
 
 
 def test_blocks_are_neighbours_and_keep_their_distance() -> None:
