@@ -97,16 +97,18 @@ def main() -> None:
     data = Path(os.environ["MEDSATAUG_REAL_DATA"])
     lines: list[str] = []
     rows: list[list[str]] = []
+    notes: list[str] = []
     for trial in TRIALS:
         if args.only in trial.name:
             results, peer = experiment(trial, data, args.out, args.jobs)
             lines += table(trial, results, peer)
             rows += brief(trial, results)
+            notes += against(peer) if peer else []
     text = "\n".join([*lines, made_with()])
     print(text)
     if args.write:
         (HERE / "TRAININGS.md").write_text(f"{HEAD}\n{text}\n", encoding="utf-8")
-        write_brief([*_markdown((BRIEF, rows)), made_with()])
+        write_brief([*_markdown((BRIEF, rows)), *notes, made_with()])
 
 
 def experiment(trial: Trial, data: Path, out: Path, jobs: int | None) -> Any:
@@ -175,9 +177,7 @@ def table(trial: Trial, results: Any, peer: Any) -> list[str]:
         lines += _markdown(sheets.tests(results))
     lines += [f"- {sentence(c)}" for c in results.comparisons]
     if peer is not None:
-        lines += ["", *_markdown(sheets.summary(peer)), f"- {sentence(peer.comparisons[0])}"]
-        lines += [f"- {name}: {feed_rate(peer, name):.0f} samples a second from one thread"
-                  for name in peer.experiment.recipes]  # fmt: skip
+        lines += ["", *_markdown(sheets.summary(peer)), *against(peer)]
     seconds = [r.training_seconds for r in results.held.values()]
     count = f"{len(seconds)} trainings, {min(seconds):.0f} to {max(seconds):.0f} s each"
     lines.append(f"\n{count}." + (f" `{trial.command}`" if trial.command else ""))
@@ -208,6 +208,17 @@ def brief(trial: Trial, results: Any) -> list[list[str]]:
         first = (trial.title.split(":")[0], trial.title.split(": ")[1]) if own is None else ("", "")
         rows.append([*first, f"`{name}`", f"{dice:.3f}", apart, p])
     return rows
+
+
+def against(peer: Any) -> list[str]:
+    """Say how the same network does, fed by the peer, with 12 cases."""
+    from medsataug.validate.report import sentence
+
+    rates = ", ".join(f"{feed_rate(peer, name):.0f} by {name}" for name in peer.experiment.recipes)
+    return [
+        f"The same networks fed by nnU-Net's crops and steps: {sentence(peer.comparisons[0])} "
+        f"Samples a second from one thread: {rates}.\n"
+    ]
 
 
 def write_brief(lines: Sequence[str]) -> None:
