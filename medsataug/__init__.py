@@ -37,11 +37,13 @@ _MODULES = (
     "maps",
     "preview",
     "recipes",
+    "search",
     "shapes",
     "targets",
     "torch",
     "train",
     "transforms",
+    "validate",
     "values",
 )
 

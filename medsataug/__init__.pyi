@@ -8,11 +8,13 @@ from medsataug import kernels as kernels
 from medsataug import maps as maps
 from medsataug import preview as preview
 from medsataug import recipes as recipes
+from medsataug import search as search
 from medsataug import shapes as shapes
 from medsataug import targets as targets
 from medsataug import torch as torch
 from medsataug import train as train
 from medsataug import transforms as transforms
+from medsataug import validate as validate
 from medsataug import values as values
 from medsataug.errors import ConfigError as ConfigError
 from medsataug.errors import FormatError as FormatError

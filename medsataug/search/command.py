@@ -9,25 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from medsataug.train import options
-from medsataug.train.options import (
-    Batch,
-    Data,
-    Device,
-    Epochs,
-    Features,
-    Optimizer,
-    PatchSize,
-    Rate,
-    Seed,
-    Steps,
-)
 
 #: Training sets of the final test, where there are cases for so many.
 SETS = 5
 
 
 def search(
-    data: Data,
+    data: options.Data,
     domain: Annotated[
         str, typer.Option(help="medical, multispectral, rgb or sar: the operations of RandAugment.")
     ] = "medical",
@@ -44,18 +32,18 @@ def search(
         int | None,
         typer.Option(min=1, help="Cases set aside for the final test; by default a fifth."),
     ] = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    batch: Batch = None,
-    patch: PatchSize = None,
-    features: Features = None,
-    optimizer: Optimizer = None,
-    rate: Rate = None,
-    seed: Seed = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch: options.Batch = None,
+    patch: options.PatchSize = None,
+    features: options.Features = None,
+    optimizer: options.Optimizer = None,
+    rate: options.Rate = None,
+    seed: options.Seed = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Folds at once; results do not depend on it.")
     ] = None,
-    device: Device = None,
+    device: options.Device = None,
 ) -> None:
     """Tune a policy of augmentation on folds; OUT gets the best recipe, a table and a picture.
 

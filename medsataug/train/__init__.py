@@ -5,10 +5,7 @@ PyTorch is imported when one of these names is first used; install it with ``med
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
-from medsataug.errors import ConfigError
+from medsataug import lazy
 
 #: Public names, and where they live.
 _NAMES = {
@@ -22,22 +19,9 @@ _NAMES = {
 __all__ = list(_NAMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module 'medsataug.train' has no attribute {name!r}")
-    require_torch()
-    return getattr(import_module(f"medsataug.train.{_NAMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(_NAMES)
-
-
 def require_torch() -> None:
     """Say what to install where PyTorch is missing."""
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "medsataug.train: PyTorch is not installed; install medsataug[torch]"
-        ) from None
+    lazy.require(__name__, ("torch",), "torch")
+
+
+__getattr__, __dir__ = lazy.lazy(__name__, _NAMES, require_torch)

@@ -10,38 +10,26 @@ import typer
 
 from medsataug.errors import ConfigError
 from medsataug.train import options
-from medsataug.train.options import (
-    Batch,
-    Data,
-    Device,
-    Epochs,
-    Features,
-    Optimizer,
-    PatchSize,
-    Rate,
-    Seed,
-    Steps,
-)
 
 
 def train(
-    data: Data,
+    data: options.Data,
     recipe: Annotated[
         str | None, typer.Option("--recipe", "-r", help="A packaged recipe, or a YAML file.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")] = Path("run"),
-    epochs: Epochs = None,
-    steps: Steps = None,
-    batch: Batch = None,
-    patch: PatchSize = None,
-    features: Features = None,
-    optimizer: Optimizer = None,
-    rate: Rate = None,
-    seed: Seed = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch: options.Batch = None,
+    patch: options.PatchSize = None,
+    features: options.Features = None,
+    optimizer: options.Optimizer = None,
+    rate: options.Rate = None,
+    seed: options.Seed = None,
     folds: Annotated[int, typer.Option(min=1, help="Parts of the cases; 1 tests with none.")] = 5,
     fold: Annotated[int, typer.Option(min=0, help="The part to test with.")] = 0,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that augment.")] = None,
-    device: Device = None,
+    device: options.Device = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
 ) -> None:
     """Train a U-Net on a folder of cases; OUT gets settings, a log and a checkpoint."""

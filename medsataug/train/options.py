@@ -17,17 +17,19 @@ Data = Annotated[
         metavar="DATA",
     ),
 ]
-Epochs = Annotated[int | None, typer.Option(min=1)]
-Steps = Annotated[int | None, typer.Option(min=1, help="Batches of an epoch.")]
-Batch = Annotated[int | None, typer.Option(min=1, help="Patches of a batch.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="50 unless given.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Batches of an epoch; 100.")]
+Batch = Annotated[int | None, typer.Option(min=1, help="Patches of a batch; 2.")]
 PatchSize = Annotated[
-    str | None, typer.Option(help="Voxels of a patch, such as 256 or 32,128,128 (z,y,x).")
+    str | None, typer.Option(help="Voxels of a patch, 256 or 32,128,128 (z,y,x); by the cases.")
 ]
-Features = Annotated[str | None, typer.Option(help="Channels of the stages: 16,32,64,128.")]
-Optimizer = Annotated[str | None, typer.Option(help="adamw or sgd.")]
-Rate = Annotated[float | None, typer.Option(help="Learning rate at the start.")]
+Features = Annotated[str | None, typer.Option(help="Channels of the stages; 16,32,64,128.")]
+Optimizer = Annotated[str | None, typer.Option(help="adamw (as a rule) or sgd.")]
+Rate = Annotated[
+    float | None, typer.Option(help="Learning rate at the start; adamw 2e-3, sgd 1e-2.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default a GPU.")]
-Seed = Annotated[int | None, typer.Option(help="The same seed trains the same way.")]
+Seed = Annotated[int | None, typer.Option(help="The same seed trains the same way; 0.")]
 
 
 def given(patch: str | None, features: str | None, **others: Any) -> dict[str, Any]:

@@ -11,10 +11,7 @@ PyTorch and MONAI are imported when one of these names is first used; install th
 
 from __future__ import annotations
 
-from importlib import import_module, util
-from typing import Any
-
-from medsataug.errors import ConfigError
+from medsataug import lazy
 
 #: Public names, and where they live.
 _NAMES = {
@@ -29,22 +26,9 @@ _NAMES = {
 __all__ = list(_NAMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module 'medsataug.validate' has no attribute {name!r}")
-    require()
-    return getattr(import_module(f"medsataug.validate.{_NAMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(_NAMES)
-
-
 def require() -> None:
     """Say what to install where PyTorch or MONAI is missing."""
-    missing = [name for name in ("torch", "monai") if util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"medsataug.validate: {' and '.join(missing)} not installed; install "
-            "medsataug[validate]"
-        )
+    lazy.require(__name__, ("torch", "monai"), "validate")
+
+
+__getattr__, __dir__ = lazy.lazy(__name__, _NAMES, require)

@@ -10,25 +10,13 @@ import typer
 from medsataug.errors import ConfigError
 from medsataug.options import numbers
 from medsataug.train import options
-from medsataug.train.options import (
-    Batch,
-    Data,
-    Device,
-    Epochs,
-    Features,
-    Optimizer,
-    PatchSize,
-    Rate,
-    Seed,
-    Steps,
-)
 
 #: Of a learning curve, where nothing is said.
 POINTS = 5
 
 
 def validate(
-    data: Data,
+    data: options.Data,
     recipes: Annotated[
         str,
         typer.Option("--recipes", "-r", help="Names or files; the first is the reference."),
@@ -60,21 +48,21 @@ def validate(
         float | None,
         typer.Option(min=0, help="Of surfaces, in the grid's unit; by default a voxel."),
     ] = None,
-    epochs: Epochs = None,
-    steps: Steps = None,
-    batch: Batch = None,
-    patch: PatchSize = None,
-    features: Features = None,
-    optimizer: Optimizer = None,
-    rate: Rate = None,
+    epochs: options.Epochs = None,
+    steps: options.Steps = None,
+    batch: options.Batch = None,
+    patch: options.PatchSize = None,
+    features: options.Features = None,
+    optimizer: options.Optimizer = None,
+    rate: options.Rate = None,
     validate_every: Annotated[
         int | None, typer.Option(min=1, help="Epochs between points of the learning curve.")
     ] = None,
-    seed: Seed = None,
+    seed: options.Seed = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Trainings at once; results do not depend on it.")
     ] = None,
-    device: Device = None,
+    device: options.Device = None,
 ) -> None:
     """Train each recipe on the same splits, and tell which is better: table, CSV and a report.
 
