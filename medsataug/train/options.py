@@ -25,9 +25,7 @@ PatchSize = Annotated[
 ]
 Features = Annotated[str | None, typer.Option(help="Channels of the stages; 16,32,64,128.")]
 Optimizer = Annotated[str | None, typer.Option(help="adamw (as a rule) or sgd.")]
-Rate = Annotated[
-    float | None, typer.Option(help="At the start; adamw 2e-3, sgd 1e-2.")
-]
+Rate = Annotated[float | None, typer.Option(help="At the start; adamw 2e-3, sgd 1e-2.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda; by default a GPU.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed trains the same way; 0.")]
 
