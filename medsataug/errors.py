@@ -6,7 +6,9 @@ catches it. A message says what was given, what is allowed and what to do.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+_Error = TypeVar("_Error", bound="MedSatAugError")
 
 
 class MedSatAugError(Exception):
@@ -41,6 +43,13 @@ class FormatError(MedSatAugError, OSError):
 
 class Diverged(MedSatAugError):
     """A training whose loss or gradient is no number any more."""
+
+
+def told(error: _Error, message: str) -> _Error:
+    """Return an error of the same kind with another message, and the ``errno`` it had."""
+    if isinstance(error, FormatError):
+        return type(error).of(message, error)
+    return type(error)(message)
 
 
 class MedSatAugWarning(UserWarning):

@@ -45,6 +45,11 @@ def count() -> int:
         return int(text)
     if multiprocessing.parent_process() is not None:
         return 1
+    return cores()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
     available = getattr(os, "sched_getaffinity", None)
     return len(available(0)) if available else os.cpu_count() or 1
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medsataug.errors import ConfigError, FormatError, GeometryError, MedSatAugError
+from medsataug.errors import ConfigError, GeometryError, MedSatAugError, told
 from medsataug.io import load
 from medsataug.roles import ignored
 from medsataug.types import Array, Sample, Window, as_label, is_lazy
 
 if TYPE_CHECKING:
     from medsataug.cases.store import Cache
-
-_Error = TypeVar("_Error", bound=MedSatAugError)
 
 
 @dataclass(frozen=True)
@@ -108,13 +106,6 @@ class Case:
                 f"{_listed(self.values)}; correct the label, or name the class in the data set's "
                 "labels"
             )
-
-
-def told(error: _Error, message: str) -> _Error:
-    """Return an error of the same kind with another message."""
-    if isinstance(error, FormatError):
-        return type(error).of(message, error)
-    return type(error)(message)
 
 
 def cut(sample: Sample, window: Window) -> Sample:

@@ -75,6 +75,11 @@ class CaseSet(Sequence[Case]):
         channels = ", ".join(self.channels) or "unnamed"
         return f"CaseSet({self.name!r}, {len(self)} cases, channels: {channels})"
 
+    @property
+    def named(self) -> dict[str, Values] | None:
+        """Names of classes and regions that a file gives, and their values; reads nothing."""
+        return self._labels
+
     @cached_property
     def labels(self) -> dict[str, Values]:
         """Names of classes and regions, and their values; without names every label is read."""

@@ -69,7 +69,7 @@ def split(
         )
     if buffer is not None and buffer < 0:
         raise ConfigError(f"buffer: {buffer}; 0 or more expected")
-    tiles = any(_window(case) is not None for case in cases)
+    tiles = any(map(is_tile, cases))
     if tiles and ordered:
         raise ConfigError("ordered: tiles of a raster are no series; leave it out")
     if tiles and buffer is None and not isinstance(cases, CaseSet):
@@ -144,13 +144,13 @@ def _near_in_space(
     """Whether each of ``others`` lies within ``buffer`` pixels of a tested tile of its raster."""
     boxes: dict[tuple[object, ...], list[NDArray[np.int64]]] = {}
     for i in test:
-        if _window(cases[i]) is not None:
+        if is_tile(cases[i]):
             boxes.setdefault(cases[i].images, []).append(_box(cases[i]))
     tested = {images: np.stack(found) for images, found in boxes.items()}
     out = []
     for i in others:
         box = tested.get(getattr(cases[i], "images", ()))
-        if _window(cases[i]) is None or box is None:
+        if not is_tile(cases[i]) or box is None:
             out.append(box is not None)  # all of a raster contains the tile
             continue
         own = _box(cases[i])
@@ -167,8 +167,9 @@ def group_of(case: Any) -> str:
     return f"case {case.id}" if group is None else f"group {group}"
 
 
-def _window(case: Any) -> Any:
-    return getattr(case, "window", None)
+def is_tile(case: Any) -> bool:
+    """Whether a case is a part of a larger raster."""
+    return getattr(case, "window", None) is not None
 
 
 def _box(case: Case) -> NDArray[np.int64]:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from medsataug import __version__, recipes
 from medsataug.cases import chunked, stored
-from medsataug.cases.case import Case, told
+from medsataug.cases.case import Case
 from medsataug.cases.case_set import CaseSet
-from medsataug.errors import FormatError, MedSatAugError
+from medsataug.errors import FormatError, MedSatAugError, told
 from medsataug.inference.views import refuse_chance
 from medsataug.pipeline import Pipeline
 from medsataug.types import Sample

@@ -14,7 +14,7 @@ import numpy as np
 
 from medsataug import recipes
 from medsataug.cases import CaseSet
-from medsataug.cases.splits import group_of, split
+from medsataug.cases.splits import group_of, is_tile, split
 from medsataug.errors import ConfigError, Diverged
 from medsataug.search.outcome import Outcome
 from medsataug.search.space import Space
@@ -104,7 +104,7 @@ def tune(
     aside, kept = _parts(cases, test, settings.seed)
     names = None
     if isinstance(kept, CaseSet):
-        names, settings = kept.labels, suited(settings, kept)
+        names, settings = kept.named, suited(settings, kept)
     plan = prepare(
         kept, out, design.folds(kept, folds, 1, settings.seed), ("none",), settings, names=names
     )
@@ -149,7 +149,7 @@ def _parts(cases: Sequence[Any], test: int | None, seed: int) -> tuple[list[str]
         raise ConfigError(
             f"test: {number} of {len(known)} cases; 1 or more expected, and two more to search with"
         )
-    if any(getattr(case, "window", None) is not None for case in known):
+    if any(map(is_tile, known)):
         blocks = len({group_of(case) for case in known})  # neighbouring tiles stay together
         rest, aside = split(cases, min(max(2, round(len(known) / number)), blocks), seed)[0]
     else:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from medsataug.draws import stream_key
-from medsataug.errors import ConfigError, MedSatAugError
+from medsataug.errors import ConfigError, MedSatAugError, told
 from medsataug.io import load
 from medsataug.io.base import stem_of
 from medsataug.pipeline import Pipeline
@@ -199,7 +199,7 @@ def _loaded(cases: Sequence[Case]) -> Iterator[tuple[Case, Sample]]:
         try:
             yield case, case.load().replace(id=case.id)
         except MedSatAugError as error:
-            raise type(error)(f"case {case.id!r}: {error}") from None
+            raise told(error, f"case {case.id!r}: {error}") from None
 
 
 def _checked(case: Case, sample: Sample) -> Sample:

@@ -69,7 +69,7 @@ def compare(
 
     if len(recipes) + leave_one_out < 2:
         raise ConfigError("recipes: one alone; two or more are compared, such as none,mri")
-    names = cases.labels if isinstance(cases, CaseSet) else None
+    names = cases.named if isinstance(cases, CaseSet) else None
     plan = experiment.prepare(
         cases, out, design, recipes, settings,
         leave_one_out=leave_one_out, tolerance=tolerance, names=names,

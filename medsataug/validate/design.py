@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from medsataug.cases import CaseSet
-from medsataug.cases.splits import group_of, split
+from medsataug.cases.splits import group_of, is_tile, split
 from medsataug.draws import shuffled, stream_key
 from medsataug.errors import ConfigError
 from medsataug.train.data import as_cases
@@ -64,6 +64,10 @@ class Design:
     def of(self, size: int | None) -> tuple[Split, ...]:
         """Return the splits of one number of training cases."""
         return tuple(s for s in self.splits if s.size == size)
+
+    def split(self, name: str) -> Split:
+        """Return the split of a name."""
+        return next(s for s in self.splits if s.name == name)
 
     @property
     def sentence(self) -> str:
@@ -170,7 +174,7 @@ def sets(cases: Sequence[Any], number: int, test: int, seed: int = 0) -> Design:
             f"sets: {number} sets and {test} test cases of {len(cases)} cases; 2 sets or more, and "
             "a case or more for each are needed"
         )
-    if any(getattr(case, "window", None) is not None for case in cases):
+    if any(map(is_tile, cases)):
         raise ConfigError("sets: tiles of one raster are near one another; use folds")
     known = as_cases(cases)
     tested, rest = set_aside(known, test, seed)

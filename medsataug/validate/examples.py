@@ -10,7 +10,7 @@ import torch
 
 from medsataug.preview import side_by_side
 from medsataug.train import load
-from medsataug.types import Sample, is_lazy, read_all
+from medsataug.types import Sample, as_label, is_lazy, read_all
 from medsataug.validate.experiment import case_dice, mean_dice
 from medsataug.validate.results import LEARNT, Results
 from medsataug.validate.scoring import Scores
@@ -51,21 +51,25 @@ def examples(results: Results, recipe: str) -> list[Example]:
         "the middle": ranked[len(ranked) // 2],
         "most lost": ranked[0],
     }
-    seen: dict[tuple[str, str], str] = {}
-    for what, (_, split, case) in chosen.items():
-        seen.setdefault((split, case), what)
+    seen: dict[tuple[float, str, str], str] = {}
+    for what, one in chosen.items():
+        seen.setdefault(one, what)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as they were scored; small networks are slower on more
     try:
-        return [_drawn(results, recipe, split, case, what) for (split, case), what in seen.items()]
+        return [_drawn(results, recipe, *one, what) for one, what in seen.items()]
     finally:
         torch.set_num_threads(threads)
 
 
-def _drawn(results: Results, recipe: str, split: str, case: str, what: str) -> Example:
+def _drawn(
+    results: Results, recipe: str, change: float, split: str, case: str, what: str
+) -> Example:
     plan = results.experiment
-    sample = _in_memory(plan.task.cases[case].load())
-    own = next(s for s in plan.design.splits if s.name == split)
+    sample = plan.task.cases[case].load()
+    if is_lazy(sample.label):
+        sample = sample.replace(label=as_label(read_all(sample.label)))
+    own = plan.design.split(split)
     shown = [_truth(sample, plan.task.settings)]
     notes: list[tuple[str, ...]] = [("as labelled",)]
     for name in (results.reference, recipe):
@@ -74,9 +78,6 @@ def _drawn(results: Results, recipe: str, split: str, case: str, what: str) -> E
         scores = results.held[name, split].scores[case]
         notes.append((f"mean Dice {case_dice(scores):.3f}", *_lines(scores)))
     heads = ("truth", f"trained with {results.reference}", f"trained with {recipe}")
-    change = case_dice(results.held[recipe, split].scores[case]) - case_dice(
-        results.held[results.reference, split].scores[case]
-    )
     title = f"{case} ({split}): {what}, {change:+.3f}"
     return Example(title, side_by_side(shown, heads, notes, title))
 
@@ -88,13 +89,6 @@ def _truth(sample: Sample, settings: Any) -> Sample:
     label = np.asarray(sample.label)
     layers = [np.isin(label, region) for region in settings.regions]
     return sample.replace(label=np.stack(layers).astype(np.uint8))
-
-
-def _in_memory(sample: Sample) -> Sample:
-    changes: dict[str, Any] = {}
-    if is_lazy(sample.label):
-        changes["label"] = read_all(sample.label)
-    return sample.replace(**changes) if changes else sample
 
 
 def _lines(scores: Scores) -> list[str]:

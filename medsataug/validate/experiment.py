@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from medsataug import recipes as packaged
-from medsataug.errors import ConfigError, MedSatAugError
+from medsataug import threads
+from medsataug.errors import ConfigError, MedSatAugError, told
 from medsataug.pipeline import Pipeline
 from medsataug.train.config import Settings
 from medsataug.train.data import Survey, as_cases, contents, survey
@@ -26,7 +27,7 @@ from medsataug.train.prepare import check_classes, for_prediction, for_training,
 from medsataug.transforms import recipe_name
 from medsataug.transforms.patch import Patch
 from medsataug.types import Sample
-from medsataug.validate.design import Design
+from medsataug.validate.design import Design, Split
 from medsataug.validate.job import Job, Result, Task, start, work
 from medsataug.validate.scoring import class_names
 from medsataug.whole import write_whole
@@ -68,7 +69,7 @@ class Experiment:
         """All trainings, those of one split beside each other."""
         return [self.job(name, split) for split in self.design.splits for name in self.recipes]
 
-    def job(self, recipe: str, split: Any) -> Job:
+    def job(self, recipe: str, split: Split) -> Job:
         """One training."""
         name = _folder(recipe)
         file = self.folder / "recipes" / f"{name}.yaml"
@@ -77,9 +78,8 @@ class Experiment:
 
     def complete(self) -> Experiment:
         """Return the experiment of those recipes that are trained on every split."""
-        done = {j.recipe: j.result(self.task) for j in self.jobs}
         lacking = {j.recipe for j in self.jobs if j.result(self.task) is None}
-        return replace(self, recipes={n: self.recipes[n] for n in done if n not in lacking})
+        return replace(self, recipes={n: t for n, t in self.recipes.items() if n not in lacking})
 
     def run(
         self, jobs: int | None = None, quiet: bool = False, pool: ProcessPoolExecutor | None = None
@@ -121,16 +121,16 @@ class Experiment:
         with nullcontext(pool) if pool else workers(self.task, number) as working:
             for count, (job, result) in enumerate(_finished(working, open_), start=1):
                 left = (time.perf_counter() - started) / count * (len(open_) - count)
-                told = f"[{len(done) + 1 + len(wrong)}/{len(wanted)}] {job.recipe}, "
-                told += f"{job.split.name}: "
+                line = f"[{len(done) + 1 + len(wrong)}/{len(wanted)}] {job.recipe}, "
+                line += f"{job.split.name}: "
                 if isinstance(result, MedSatAugError):
                     wrong.append(result)
-                    told += "failed"
+                    line += "failed"
                 else:
                     done[job.recipe, job.split.name] = result
-                    told += f"mean Dice {mean_dice(result):.3f} ({result.training_seconds:.0f} s)"
+                    line += f"mean Dice {mean_dice(result):.3f} ({result.training_seconds:.0f} s)"
                 if not quiet:
-                    say(told + (f"; about {duration(left)} left" if left else ""))
+                    say(line + (f"; about {duration(left)} left" if left else ""))
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             wrong[0].args = (f"{wrong[0]}{more}; the {len(done)} finished trainings are kept",)
@@ -241,10 +241,7 @@ def workers(task: Task, number: int) -> Iterator[ProcessPoolExecutor]:
 
 def at_once(settings: Settings) -> int:
     """Trainings at the same time where nothing is said: one a core, or one on a GPU."""
-    if device_of(settings.device).type != "cpu":
-        return 1
-    available = getattr(os, "sched_getaffinity", None)
-    return len(available(0)) if available else os.cpu_count() or 1
+    return threads.cores() if device_of(settings.device).type == "cpu" else 1
 
 
 def mean_dice(result: Result) -> float:
@@ -289,7 +286,7 @@ def _check_recipes(given: Mapping[str, Pipeline], found: Survey, settings: Setti
             for seed in range(0 if pipeline.mixes else TRIED):
                 whole.plan(case, seed)
         except MedSatAugError as error:
-            raise type(error)(f"recipe {name}, case {case.id!r}: {error}") from None
+            raise told(error, f"recipe {name}, case {case.id!r}: {error}") from None
 
 
 def _without_each(name: str, pipeline: Pipeline, sample: Sample) -> dict[str, Pipeline]:

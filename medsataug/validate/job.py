@@ -9,14 +9,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medsataug.errors import ConfigError, FormatError, MedSatAugError
+from medsataug.errors import ConfigError, FormatError, MedSatAugError, told
+from medsataug.train.config import FREE
 from medsataug.types import Sample
 from medsataug.validate.design import Split
 from medsataug.validate.metrics import Calibration
@@ -71,7 +72,7 @@ class Job:
         parts = {"training": self.split.training, "test": self.split.test}
         contents = {part: {i: task.digests[i] for i in ids} for part, ids in parts.items()}
         settings = task.settings.changed(recipe=self.recipe, seed=self.split.seed)
-        fields = settings.model_dump(mode="json", exclude={"workers", "device"})
+        fields = settings.model_dump(mode="json", exclude=set(FREE))
         return {
             "settings": fields,
             "recipe": self.text,
@@ -151,33 +152,29 @@ class Result:
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON has it: NaN is null."""
-        fields = asdict(self)
         bins = self.calibration
-        fields["calibration"] = (
-            None if bins is None else {k: v.tolist() for k, v in vars(bins).items()}
-        )
-        fields["scores"] = {
-            case: {
-                name: {m: (None if math.isnan(v) else v) for m, v in measures.items()}
-                for name, measures in own.items()
-            }
-            for case, own in self.scores.items()
+        return {
+            "scores": _each(self.scores, lambda v: None if math.isnan(v) else v),
+            "calibration": bins and {k: v.tolist() for k, v in vars(bins).items()},
+            "training_seconds": self.training_seconds,
+            "scoring_seconds": self.scoring_seconds,
         }
-        return fields
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Result:
         """Read what `plain` gave."""
         bins = fields["calibration"]
-        scores = {
-            case: {
-                name: {m: (math.nan if v is None else v) for m, v in measures.items()}
-                for name, measures in own.items()
-            }
-            for case, own in fields["scores"].items()
-        }
+        scores = _each(fields["scores"], lambda v: math.nan if v is None else v)
         made = None if bins is None else Calibration(**{k: np.array(v) for k, v in bins.items()})
         return cls(scores, made, fields["training_seconds"], fields["scoring_seconds"])
+
+
+def _each(scores: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    """Scores of every case, class and measure, changed one by one."""
+    return {
+        case: {name: {m: change(v) for m, v in own.items()} for name, own in classes.items()}
+        for case, classes in scores.items()
+    }
 
 
 class Loaded(Mapping[str, Sample]):
@@ -227,10 +224,7 @@ def work(job: Job) -> Result:
     try:
         return job.run(task, held)
     except MedSatAugError as error:
-        message = f"recipe {job.recipe}, {job.split.name}: {error}"
-        if isinstance(error, FormatError):
-            raise FormatError.of(message, error) from None
-        raise type(error)(message) from None
+        raise told(error, f"recipe {job.recipe}, {job.split.name}: {error}") from None
 
 
 def differing(before: Any, now: Any) -> str:

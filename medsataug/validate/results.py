@@ -163,7 +163,7 @@ class Results:
 
     def log(self, recipe: str, split: str) -> dict[str, Floats]:
         """Columns of a training's log; what was not measured is NaN."""
-        folder = self.experiment.job(recipe, _split(self.experiment, split)).folder
+        folder = self.experiment.job(recipe, self.experiment.design.split(split)).folder
         try:
             with open(folder / LOG, encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file))
@@ -240,7 +240,3 @@ class Results:
 def has(scores: Mapping[str, float]) -> bool:
     """Whether a case's truth has a class: recall is known of no other."""
     return bool(np.isfinite(scores["recall"]))
-
-
-def _split(experiment: Experiment, name: str) -> object:
-    return next(s for s in experiment.design.splits if s.name == name)

@@ -33,6 +33,7 @@ def class_names(settings: Any, known: Mapping[str, Any] | None = None) -> dict[s
         return tuple(target) if isinstance(target, (tuple, list)) else (target,)
 
     named = {key(values): name for name, values in (known or {}).items()}
+    named.setdefault((0,), "background")
     return {named.get(key(t), "class " + "+".join(map(str, key(t)))): t for t in settings.scored}
 
 
